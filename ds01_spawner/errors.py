@@ -1,0 +1,148 @@
+"""What can go wrong, as one tree, each error a sentence for the person who reads it.
+
+    DS01Error                     base; `str(error)` is for the student, `detail` for the log
+    ├── RequestRefused            400: what she asked for is not possible as written
+    │   ├── NotAllowed            her profile or group does not allow it
+    │   └── LimitExceeded         her limits do not allow it on top of what she holds
+    ├── NothingFree               503: no suitable slot is free now
+    ├── NameTaken                 409: a container of that name exists that we did not make
+    ├── AccountRefused            403: the user has no usable account on this machine
+    ├── MountRefused              400: a directory she may not have in her container
+    ├── ImageFailed               500: the image could not be resolved or built
+    │   ├── UnknownFramework      400: the catalog has nothing under that name
+    │   └── BuildFailed           500: a step of the build failed
+    └── SiteBroken                503: something the admin has to mend
+        ├── CatalogBroken         the catalog cannot be read
+        ├── LimitsBroken          the limits file cannot be read
+        ├── ConfigBroken          a setting is wrong or contradicts another
+        ├── EngineUnavailable     Docker does not answer, or refused a call
+        ├── InventoryUnavailable  NVML (or the box file) cannot be read
+        └── LedgerUnavailable     the ledger cannot be read or written
+"""
+
+from __future__ import annotations
+
+
+class DS01Error(Exception):
+    """Base of all errors of this package.
+
+    `str(error)` is one sentence (or two) that says what happened and what to do next, written for
+    the student. `detail` is the cause for the admin's log. `reason` is a short slug for metrics,
+    `status_code` the HTTP status that fits.
+    """
+
+    reason = "error"
+    status_code = 500
+
+    def __init__(self, message: str, *, detail: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.detail = detail
+
+
+class RequestRefused(DS01Error):
+    """What was asked for is not possible as written."""
+
+    reason = "refused"
+    status_code = 400
+
+
+class NotAllowed(RequestRefused):
+    """The profile or the group does not allow it."""
+
+    reason = "not-allowed"
+
+
+class LimitExceeded(RequestRefused):
+    """The user's limits do not allow it on top of what she holds."""
+
+    reason = "limit"
+
+
+class NothingFree(DS01Error):
+    """No suitable slot is free now."""
+
+    reason = "nothing-free"
+    status_code = 503
+
+
+class NameTaken(DS01Error):
+    """A container of that name exists that this Hub did not make."""
+
+    reason = "name-taken"
+    status_code = 409
+
+
+class AccountRefused(DS01Error):
+    """The user has no account on this machine that a server may run as."""
+
+    reason = "account"
+    status_code = 403
+
+
+class MountRefused(RequestRefused):
+    """A directory that she may not have in her container."""
+
+    reason = "mount"
+
+
+class ImageFailed(DS01Error):
+    """The image could not be resolved or built."""
+
+    reason = "image"
+
+
+class UnknownFramework(ImageFailed):
+    """The catalog has nothing under that name for this architecture."""
+
+    reason = "unknown-framework"
+    status_code = 400
+
+
+class BuildFailed(ImageFailed):
+    """A step of the build failed; `detail` holds the tail of its log."""
+
+    reason = "build"
+
+
+class SiteBroken(DS01Error):
+    """Something that the admin has to mend."""
+
+    reason = "site"
+    status_code = 503
+
+
+class CatalogBroken(SiteBroken):
+    """The catalog of base images cannot be read."""
+
+    reason = "catalog"
+
+
+class LimitsBroken(SiteBroken):
+    """The limits file cannot be read."""
+
+    reason = "limits-file"
+
+
+class ConfigBroken(SiteBroken):
+    """A setting is wrong, or contradicts another."""
+
+    reason = "config"
+
+
+class EngineUnavailable(SiteBroken):
+    """Docker does not answer, or refused a call."""
+
+    reason = "engine"
+
+
+class InventoryUnavailable(SiteBroken):
+    """The GPUs of this machine cannot be read."""
+
+    reason = "inventory"
+
+
+class LedgerUnavailable(SiteBroken):
+    """The ledger cannot be read or written."""
+
+    reason = "ledger"

@@ -1,0 +1,311 @@
+"""The values that every room shares, frozen and without I/O.
+
+Memory is in bytes unless a name says `_mib`; times are timezone-aware UTC; a share of a GPU is a
+`Fraction` (1 is a whole GPU). `None` in `Limits` means unlimited.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import Enum
+from fractions import Fraction
+from pathlib import PurePosixPath
+
+LOCAL_NODE = "local"
+FULL_GPU = "full"
+NO_GPU = "none"
+DEFAULT_SERVER = "jupyter"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slot:
+    """One GPU or one MIG instance of a node, keyed by its UUID.
+
+    `index` is what a person reads: `0` for a GPU, `0:1` for a MIG instance. `profile` is NVIDIA's
+    spelling of the MIG profile (`1g.10gb`) or `full`. `gpu_uuid` is the physical GPU it lies on,
+    its own UUID for a full GPU. `fault` says why it must not be handed out, empty when healthy.
+    """
+
+    uuid: str
+    index: str
+    profile: str
+    gpu_uuid: str
+    gpu_name: str
+    memory_mib: int
+    share: Fraction
+    node: str = LOCAL_NODE
+    fault: str = ""
+
+    @property
+    def is_full_gpu(self) -> bool:
+        return self.profile == FULL_GPU
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gpu:
+    """A physical GPU as NVML names it; `compute_capability` is (major, minor)."""
+
+    uuid: str
+    index: int
+    name: str
+    compute_capability: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inventory:
+    """All that one reading of NVML (or of a box file) says of this machine."""
+
+    slots: tuple[Slot, ...]
+    gpus: tuple[Gpu, ...]
+    simulated: bool = False
+
+
+class LeaseState(str, Enum):
+    """pending → active → (held) → released."""
+
+    PENDING = "pending"
+    ACTIVE = "active"
+    HELD = "held"
+    RELEASED = "released"
+
+    @property
+    def is_live(self) -> bool:
+        return self is not LeaseState.RELEASED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """The right of one server to run, and to its slots.
+
+    `slots` are the UUIDs (none for a CPU-only server); `share` is the sum of their shares.
+    `server` is the Hub's name of the server ("" is the default server). `nonce` stands on the
+    container as a label, so that a create that outlived its caller is found. `deadline` is when a
+    pending lease expires, or when a held one ends; an active one has none.
+    """
+
+    id: int
+    nonce: str
+    user: str
+    server: str
+    container_name: str
+    state: LeaseState
+    slots: tuple[str, ...]
+    share: Fraction
+    created_at: datetime
+    deadline: datetime | None = None
+    container_id: str | None = None
+    fingerprint: str = ""
+    group: str = ""
+    has_full_gpu: bool = False
+    node: str = LOCAL_NODE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one user may have, after groups and overrides were applied; None means unlimited.
+
+    `cpus`, `memory`, `memory_swap`, `shm_size`, `pids_limit` and `storage_tmp` are per container;
+    `slots` counts GPUs and MIG instances over all containers of the user, `gpu_share` sums their
+    shares, `slots_per_container` is per container. `memory_swap` is Docker's: memory plus swap.
+    """
+
+    group: str
+    cpus: float | None = None
+    memory: int | None = None
+    memory_swap: int | None = None
+    shm_size: int | None = None
+    pids_limit: int | None = None
+    storage_tmp: int | None = None
+    slots: int | None = None
+    gpu_share: Fraction | None = None
+    slots_per_container: int | None = None
+    allow_full_gpu: bool = True
+    containers: int | None = None
+    priority: int = 0
+    idle_timeout: timedelta | None = None
+    max_runtime: timedelta | None = None
+    gpu_hold_after_stop: timedelta | None = timedelta(0)
+    container_hold_after_stop: timedelta | None = timedelta(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holdings:
+    """What a user has now: live leases, slots in them, and the sum of their GPU shares."""
+
+    containers: int = 0
+    slots: int = 0
+    gpu_share: Fraction = Fraction(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatalogEntry:
+    """One line of AIME's `ml_images.repo`."""
+
+    framework: str
+    version: str
+    architectures: tuple[str, ...]
+    image: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseImage:
+    """The image a build starts FROM, and how it was found.
+
+    `framework` and `version` are the catalog's own spelling (for a custom base: `custom` and the
+    tag). `warning` is a sentence for the person when it is not exactly what she asked for.
+    """
+
+    framework: str
+    version: str
+    architecture: str
+    image: str
+    warning: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerRequest:
+    """What one server shall be, after defaults, profile, and every check on its own values.
+
+    `gpu_profile` is a MIG profile, `full` or `none`; `gpu_count` is 0 exactly when it is `none`.
+    `base_image` is set instead of framework and version when a custom base was allowed. `cpus`,
+    `memory`, `shm_size` and `pids_limit` only lower the user's limits. Packages are normalised
+    requirement strings; `requirements` are the lines of an uploaded file, likewise normalised.
+    """
+
+    profile: str
+    framework: str = ""
+    framework_version: str = ""
+    base_image: str = ""
+    use_case: str = "none"
+    packages: tuple[str, ...] = ()
+    system_packages: tuple[str, ...] = ()
+    requirements: tuple[str, ...] = ()
+    gpu_profile: str = NO_GPU
+    gpu_count: int = 0
+    cpus: float | None = None
+    memory: int | None = None
+    shm_size: int | None = None
+    pids_limit: int | None = None
+    workspace_dir: str = ""
+    data_dir: str = ""
+    models_dir: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileChoice:
+    """One choice of a profile's option: its slug, what is shown, and the traits it overrides."""
+
+    slug: str
+    display_name: str
+    default: bool = False
+    override: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileOption:
+    """One `profile_options` entry: a set of choices, and perhaps a free text besides them."""
+
+    slug: str
+    display_name: str
+    choices: tuple[ProfileChoice, ...]
+    unlisted_display_name: str = ""
+    unlisted_pattern: str = ""
+    unlisted_override: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def allows_unlisted(self) -> bool:
+        return bool(self.unlisted_display_name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """What an admin offers on the options form; `groups` empty means everybody."""
+
+    slug: str
+    display_name: str
+    description: str = ""
+    default: bool = False
+    groups: tuple[str, ...] = ()
+    options: tuple[ProfileOption, ...] = ()
+    override: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Availability:
+    """How many slots of one profile there are, and how many of them are free now."""
+
+    profile: str
+    total: int
+    free: int
+    memory_mib: int
+    share: Fraction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """The user's account on this machine; `groups` are supplementary (name, gid) pairs."""
+
+    name: str
+    uid: int
+    gid: int
+    home: PurePosixPath
+    shell: str = "/bin/bash"
+    group_name: str = ""
+    groups: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageSpec:
+    """Everything that goes into one built image, in the order of its layers.
+
+    `base_id` is the base image's content id, `runtime_id` that of the image a missing Python is
+    copied from ("" when none is configured). `site_key` is a hash of site settings whose change
+    must change the image. Two equal specs give one image.
+    """
+
+    base: str
+    base_id: str
+    hub_version: str
+    runtime_image: str = ""
+    runtime_id: str = ""
+    base_packages: tuple[str, ...] = ()
+    base_system_packages: tuple[str, ...] = ()
+    use_case: str = "none"
+    use_case_packages: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    requirements: tuple[str, ...] = ()
+    system_packages: tuple[str, ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mount:
+    """A bind mount that was opened with the user's own credentials.
+
+    `device` and `inode` identify the directory, so that it can be compared before her code runs.
+    """
+
+    source: str
+    target: str
+    device: int
+    inode: int
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Container:
+    """A container as Docker reports it, with what matters here."""
+
+    id: str
+    name: str
+    image_id: str
+    state: str
+    labels: Mapping[str, str]
+    devices: tuple[str, ...] = ()
+    exit_code: int = 0
+
+    @property
+    def is_running(self) -> bool:
+        return self.state in ("running", "paused", "restarting")
