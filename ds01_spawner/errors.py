@@ -1,23 +1,23 @@
 """What can go wrong, as one tree, each error a sentence for the person who reads it.
 
-    DS01Error                     base; `str(error)` is for the student, `detail` for the log
-    ├── RequestRefused            400: what she asked for is not possible as written
-    │   ├── NotAllowed            her profile or group does not allow it
-    │   └── LimitExceeded         her limits do not allow it on top of what she holds
-    ├── NothingFree               503: no suitable slot is free now
-    ├── NameTaken                 409: a container of that name exists that we did not make
-    ├── AccountRefused            403: the user has no usable account on this machine
-    ├── MountRefused              400: a directory she may not have in her container
-    ├── ImageFailed               500: the image could not be resolved or built
-    │   ├── UnknownFramework      400: the catalog has nothing under that name
-    │   └── BuildFailed           500: a step of the build failed
-    └── SiteBroken                503: something the admin has to mend
-        ├── CatalogBroken         the catalog cannot be read
-        ├── LimitsBroken          the limits file cannot be read
-        ├── ConfigBroken          a setting is wrong or contradicts another
-        ├── EngineUnavailable     Docker does not answer, or refused a call
-        ├── InventoryUnavailable  NVML (or the box file) cannot be read
-        └── LedgerUnavailable     the ledger cannot be read or written
+DS01Error                     base; `str(error)` is for the student, `detail` for the log
+├── RequestRefused            400: what she asked for is not possible as written
+│   ├── NotAllowed            her profile or group does not allow it
+│   └── LimitExceeded         her limits do not allow it on top of what she holds
+├── NothingFree               503: no suitable slot is free now
+├── NameTaken                 409: a container of that name exists that we did not make
+├── AccountRefused            403: the user has no usable account on this machine
+├── MountRefused              400: a directory she may not have in her container
+├── ImageFailed               500: the image could not be resolved or built
+│   ├── UnknownFramework      400: the catalog has nothing under that name
+│   └── BuildFailed           500: a step of the build failed
+└── SiteBroken                503: something the admin has to mend
+    ├── CatalogBroken         the catalog cannot be read
+    ├── LimitsBroken          the limits file cannot be read
+    ├── ConfigBroken          a setting is wrong or contradicts another
+    ├── EngineUnavailable     Docker does not answer, or refused a call
+    ├── InventoryUnavailable  NVML (or the box file) cannot be read
+    └── LedgerUnavailable     the ledger cannot be read or written
 """
 
 from __future__ import annotations

@@ -16,7 +16,10 @@ from pathlib import PurePosixPath
 LOCAL_NODE = "local"
 FULL_GPU = "full"
 NO_GPU = "none"
+NO_USE_CASE = "none"
 DEFAULT_SERVER = "jupyter"
+MOST_GPUS = 16  # of one server
+UNLISTED_CHOICE = "unlisted-choice"  # in the form: the free text besides the choices
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +112,7 @@ class Limits:
     `cpus`, `memory`, `memory_swap`, `shm_size`, `pids_limit` and `storage_tmp` are per container;
     `slots` counts GPUs and MIG instances over all containers of the user, `gpu_share` sums their
     shares, `slots_per_container` is per container. `memory_swap` is Docker's: memory plus swap.
+    `written` keeps the limits file's own spelling of a value by field name (`1024m`, not `1g`).
     """
 
     group: str
@@ -128,6 +132,7 @@ class Limits:
     max_runtime: timedelta | None = None
     gpu_hold_after_stop: timedelta | None = timedelta(0)
     container_hold_after_stop: timedelta | None = timedelta(0)
+    written: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +167,30 @@ class BaseImage:
     architecture: str
     image: str
     warning: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerDefaults:
+    """What the spawner's traits say of a server, once its profile's overrides are set; the same names.
+
+    `use_cases` are the names that the site knows, `none` understood.
+    """
+
+    framework: str = ""
+    framework_version: str = ""
+    base_image: str = ""
+    use_case: str = NO_USE_CASE
+    packages: tuple[str, ...] = ()
+    system_packages: tuple[str, ...] = ()
+    gpu_profile: str = NO_GPU
+    gpu_count: int = 0
+    workspace_dir: str = ""
+    data_dir: str = ""
+    models_dir: str = ""
+    allow_custom_base_image: bool = False
+    allow_package_options: bool = False
+    allow_mount_options: bool = False
+    use_cases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,7 +240,9 @@ class ProfileOption:
     display_name: str
     choices: tuple[ProfileChoice, ...]
     unlisted_display_name: str = ""
+    unlisted_choice_name: str = ""
     unlisted_pattern: str = ""
+    unlisted_message: str = ""
     unlisted_override: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -281,6 +312,17 @@ class ImageSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BuiltImage:
+    """The image a server runs: its tag and content id, what it was built on, whether it was built now."""
+
+    tag: str
+    id: str
+    base: BaseImage
+    was_built: bool
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Mount:
     """A bind mount that was opened with the user's own credentials.
 
@@ -296,13 +338,19 @@ class Mount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Container:
-    """A container as Docker reports it, with what matters here."""
+    """A container as Docker reports it, with what matters here.
+
+    `image` is the reference it was created with, `image_id` what that was; `nonce` is the lease's
+    that its label names ("" for none); `devices` are the GPUs it was given, in its maker's words.
+    """
 
     id: str
     name: str
+    image: str
     image_id: str
     state: str
     labels: Mapping[str, str]
+    nonce: str = ""
     devices: tuple[str, ...] = ()
     exit_code: int = 0
 

@@ -1,0 +1,239 @@
+"""The GPUs of a simulated machine, read from a box file.
+
+A box file is text: one thing a line, `#` begins a comment, a value with blanks stands in double quotes.
+
+    driver 570.86.10
+    cuda 12080
+    gpu 0 uuid=GPU-… name="NVIDIA A100-SXM4-80GB" memory_mib=81920 cc=8.0 mig=on max_mig=7
+    mig 0:1 uuid=MIG-… profile=1g.10gb gi=3 ci=0 slices=1 memory_mib=9728
+    process MIG-… pid=1234 memory_mib=500
+    util 1 gpu=35 memory=10
+    init 18
+
+`gpu` lines count from 0; `mig=none` is a GPU that knows no MIG, `max_mig` is 7 unless told; `lost=1`
+is a GPU that fell off the bus. A `mig` line follows its GPU's, its places may be sparse. `init` lets
+NVML's start fail with that code. The tests' NVML library reads the same file, and the two must agree.
+
+Guarantees: what NVML would say of that machine, or InventoryUnavailable with the number of the line
+that is wrong; nothing unknown is passed over.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+from ds01_spawner.errors import InventoryUnavailable
+from ds01_spawner.inventory import explain_init_error, share_of
+from ds01_spawner.model import FULL_GPU, Gpu, Inventory, Slot
+
+_WORD = re.compile(r'(?:[^\s"#=]+=)?"[^"]*"|[^\s"#]+|#.*|\S')
+_NUMBER = r"[0-9]{1,9}"
+_NAME = r"[A-Za-z0-9][A-Za-z0-9.+_/:-]{0,90}"
+_VALUES = {
+    "uuid": r"(GPU|MIG)-[A-Za-z0-9-]{1,60}",
+    "name": r"[ -~]{1,90}",
+    "memory_mib": _NUMBER,
+    "cc": r"[0-9]{1,2}\.[0-9]",
+    "mig": r"on|off|none",
+    "max_mig": r"[1-9]",
+    "lost": r"[01]",
+    "profile": _NAME,
+    "gi": _NUMBER,
+    "ci": _NUMBER,
+    "slices": r"[1-9]",
+    "pid": _NUMBER,
+    "gpu": _NUMBER,
+    "memory": _NUMBER,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Form:
+    """How a kind of line looks: its subject, the keys it must have and those it may have."""
+
+    subject: str
+    required: frozenset[str] = frozenset()
+    optional: frozenset[str] = frozenset()
+
+
+_FORMS = {
+    "driver": _Form(subject=_NAME),
+    "cuda": _Form(subject=_NUMBER),
+    "init": _Form(subject=_NUMBER),
+    "gpu": _Form(
+        subject=_NUMBER,
+        required=frozenset({"uuid", "name", "memory_mib", "cc", "mig"}),
+        optional=frozenset({"max_mig", "lost"}),
+    ),
+    "mig": _Form(
+        subject=rf"{_NUMBER}:{_NUMBER}",
+        required=frozenset({"uuid", "profile", "gi", "ci", "slices", "memory_mib"}),
+    ),
+    "process": _Form(subject=_VALUES["uuid"], required=frozenset({"pid", "memory_mib"})),
+    "util": _Form(subject=_NUMBER, required=frozenset({"gpu", "memory"})),
+}
+
+
+@dataclass(slots=True)
+class _Box:
+    """What was read so far: GPUs as `_Device` by index, and every UUID that was given away."""
+
+    gpus: list[_Device] = field(default_factory=list)
+    uuids: set[str] = field(default_factory=set)
+    init_error: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class _Device:
+    gpu: Gpu
+    memory_mib: int
+    mig: str
+    max_mig: int
+    is_lost: bool
+    instances: dict[int, Slot] = field(default_factory=dict)
+
+
+def read_box(path: Path) -> Inventory:
+    """Read the box file at `path`; `simulated` is true. Raises InventoryUnavailable."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise InventoryUnavailable(explain_init_error(9), detail=f"box file {path}: {exc}") from exc
+    try:
+        return parse_box(text)
+    except ValueError as exc:
+        message = "The simulated GPUs of this machine cannot be read. Tell the admin."
+        raise InventoryUnavailable(
+            f"{message} ({path.name}, {exc})", detail=f"box file {path}: {exc}"
+        ) from exc
+
+
+def parse_box(text: str) -> Inventory:
+    """Return what NVML would say of the machine that `text` describes.
+
+    Raises ValueError with the number of the wrong line, InventoryUnavailable for an `init` line.
+    """
+    box = _Box()
+    for number, line in enumerate(text.splitlines(), start=1):
+        try:
+            _add_line(box, line)
+        except ValueError as exc:
+            raise ValueError(f"line {number}: {exc}") from exc
+    if box.init_error:
+        raise InventoryUnavailable(
+            explain_init_error(box.init_error), detail=f"box file: init {box.init_error}"
+        )
+    present = [device for device in box.gpus if not device.is_lost]
+    return Inventory(
+        slots=tuple(slot for device in present for slot in _list_slots(device)),
+        gpus=tuple(device.gpu for device in present),
+        simulated=True,
+    )
+
+
+def _add_line(box: _Box, line: str) -> None:
+    words = [word for word in _WORD.findall(line) if not word.startswith("#")]
+    if not words:
+        return
+    kind, *rest = words
+    form = _FORMS.get(kind)
+    if form is None:
+        raise ValueError(f"{kind!r} is none of {', '.join(_FORMS)}")
+    if not rest or not re.fullmatch(form.subject, rest[0]):
+        raise ValueError(f"{kind} is followed by {rest[0] if rest else 'nothing'!r}")
+    values = _read_values(form, rest[1:])
+    if kind == "gpu":
+        _add_gpu(box, int(rest[0]), values)
+    elif kind == "mig":
+        _add_instance(box, rest[0], values)
+    elif kind == "init":
+        box.init_error = int(rest[0])
+    elif kind == "process" and rest[0] not in box.uuids:
+        raise ValueError(f"no GPU or MIG instance before this line is {rest[0]}")
+    elif kind == "util" and int(rest[0]) >= len(box.gpus):
+        raise ValueError(f"no GPU before this line is {rest[0]}")
+
+
+def _read_values(form: _Form, words: list[str]) -> Mapping[str, str]:
+    values: dict[str, str] = {}
+    for word in words:
+        key, separator, value = word.partition("=")
+        if not separator or key not in form.required | form.optional:
+            raise ValueError(f"{word!r} is not known here")
+        if key in values:
+            raise ValueError(f"{key} stands twice")
+        values[key] = value.strip('"')
+        if not re.fullmatch(_VALUES[key], values[key]):
+            raise ValueError(f"{word!r} has no valid value")
+    missing = sorted(form.required - values.keys())
+    if missing:
+        raise ValueError(f"{', '.join(missing)} missing")
+    return values
+
+
+def _add_gpu(box: _Box, index: int, values: Mapping[str, str]) -> None:
+    if index != len(box.gpus):
+        raise ValueError(f"gpu {len(box.gpus)} should come here, not gpu {index}")
+    major, minor = values["cc"].split(".")
+    gpu = Gpu(
+        uuid=_claim_uuid(box, values["uuid"]),
+        index=index,
+        name=values["name"],
+        compute_capability=(int(major), int(minor)),
+    )
+    box.gpus.append(
+        _Device(
+            gpu=gpu,
+            memory_mib=int(values["memory_mib"]),
+            mig=values["mig"],
+            max_mig=int(values.get("max_mig", "7")),
+            is_lost=values.get("lost") == "1",
+        )
+    )
+
+
+def _add_instance(box: _Box, place: str, values: Mapping[str, str]) -> None:
+    gpu_index, index = (int(number) for number in place.split(":"))
+    if gpu_index >= len(box.gpus):
+        raise ValueError(f"no GPU before this line is {gpu_index}")
+    device = box.gpus[gpu_index]
+    if device.mig != "on":
+        raise ValueError(f"gpu {gpu_index} has mig={device.mig}")
+    if index >= device.max_mig or index in device.instances:
+        raise ValueError(f"{place} is taken, or past the {device.max_mig} places of gpu {gpu_index}")
+    memory_mib = int(values["memory_mib"])
+    device.instances[index] = Slot(
+        uuid=_claim_uuid(box, values["uuid"]),
+        index=f"{gpu_index}:{index}",
+        profile=values["profile"],
+        gpu_uuid=device.gpu.uuid,
+        gpu_name=device.gpu.name,
+        memory_mib=memory_mib,
+        share=share_of(int(values["slices"]), device.max_mig, memory_mib, device.memory_mib),
+    )
+
+
+def _claim_uuid(box: _Box, uuid: str) -> str:
+    if uuid in box.uuids:
+        raise ValueError(f"{uuid} stands twice")
+    box.uuids.add(uuid)
+    return uuid
+
+
+def _list_slots(device: _Device) -> list[Slot]:
+    if device.mig == "on":
+        return [device.instances[index] for index in sorted(device.instances)]
+    full = Slot(
+        uuid=device.gpu.uuid,
+        index=str(device.gpu.index),
+        profile=FULL_GPU,
+        gpu_uuid=device.gpu.uuid,
+        gpu_name=device.gpu.name,
+        memory_mib=device.memory_mib,
+        share=Fraction(1),
+    )
+    return [full]

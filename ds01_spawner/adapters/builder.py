@@ -1,0 +1,196 @@
+"""Builds images with BuildKit through the `docker build` command, which docker-py has no call for.
+
+A build gets an argument list, a context in a directory of its own and the site's settings as secrets,
+which never reach a layer. A tag appears only on an image that is complete. Several builds may run at
+once, each in the thread that asked for it; a build that is given up leaves no process behind.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import tempfile
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from ds01_spawner.buildlog import LAYERS, explain_failure
+from ds01_spawner.errors import BuildFailed, ConfigBroken, DS01Error, EngineUnavailable
+
+TAIL_LINES = 400
+# BuildKit refuses a bigger secret only in the middle of the build.
+MAX_SECRET_BYTES = 500 * 1024
+_GRACE_SECONDS = 10.0
+
+_NO_BUILDKIT = re.compile(
+    r"buildx component is missing|BuildKit is enabled but|unknown flag: --(?:progress|secret|iidfile)|"
+    r"unknown command: docker build|'build' is not a docker command|client version \S+ is too old"
+)
+_NO_ENGINE = re.compile(
+    r"Cannot connect to the Docker daemon|error during connect|permission denied while trying to connect|"
+    r"dial unix \S+: connect:"
+)
+
+
+class Builder:
+    """`docker build` on one engine.
+
+    `docker_command` is the command with its leading arguments, e.g. `("/usr/bin/docker",)`;
+    `docker_host` a URL such as `unix:///run/docker.sock`. `ca_bundle`, `pip_config` and `apt_config` are
+    files of the host, None or "" for none; `build_network` is `default`, `host`, `none` or "" (the engine's choice).
+    """
+
+    def __init__(
+        self,
+        *,
+        docker_command: Sequence[str],
+        docker_host: str,
+        ca_bundle: Path | str | None = None,
+        pip_config: Path | str | None = None,
+        apt_config: Path | str | None = None,
+        build_network: str = "",
+    ) -> None:
+        self._command = tuple(docker_command)
+        self._docker_host = docker_host
+        secrets = {"ca_bundle": ca_bundle, "pip_config": pip_config, "apt_config": apt_config}
+        self._secrets = {name: Path(path) for name, path in secrets.items() if path}
+        self._network = build_network
+        self._lock = threading.Lock()
+        self._running: dict[str, list[subprocess.Popen[str]]] = {}
+        self._cancelled: set[subprocess.Popen[str]] = set()
+
+    def build(
+        self,
+        tag: str,
+        dockerfile: str,
+        context_files: Mapping[str, bytes],
+        on_line: Callable[[str], None],
+    ) -> str:
+        """Build, tag and return the image's id; `on_line` gets each line of the log. Blocks.
+
+        Raises:
+            BuildFailed: a step failed, or the build was cancelled; `detail` is the end of the log.
+            ConfigBroken: the command cannot build with BuildKit, or a file of the site is missing.
+            EngineUnavailable: Docker does not answer.
+        """
+        secrets = self._list_secrets()
+        with tempfile.TemporaryDirectory(prefix="ds01-build-") as directory:
+            context = Path(directory, "context")
+            _write_files(context, context_files)
+            Path(directory, "Dockerfile").write_text(dockerfile, encoding="utf-8")
+            image_id = Path(directory, "image-id")
+            arguments = [*self._command, "build", "--progress=plain", "--tag", tag]
+            arguments += ["--iidfile", str(image_id), "--file", str(Path(directory, "Dockerfile"))]
+            arguments += [f"--network={self._network}"] if self._network else []
+            self._run(tag, [*arguments, *secrets, str(context)], on_line)
+            return image_id.read_text(encoding="ascii").strip()
+
+    def cancel(self, tag: str) -> None:
+        """End the builds of `tag` that run now; their `build()` raises `BuildFailed`."""
+        with self._lock:
+            processes = tuple(self._running.get(tag, ()))
+            self._cancelled.update(processes)
+        for process in processes:
+            _end(process)
+
+    def _list_secrets(self) -> list[str]:
+        arguments: list[str] = []
+        for name, path in self._secrets.items():
+            try:
+                size = path.stat().st_size
+            except OSError as exc:
+                raise _site_error(f"{name}: {path} cannot be read", str(exc)) from exc
+            if size > MAX_SECRET_BYTES:
+                raise _site_error(f"{name}: {path} is larger than the 500 KiB that BuildKit takes")
+            if re.search(r'[,"\n]', str(path)):
+                raise _site_error(f"{name}: {str(path)!r} has a comma or a quote in its path")
+            arguments += ["--secret", f"id={name},src={path}"]
+        return arguments
+
+    def _run(self, tag: str, arguments: Sequence[str], on_line: Callable[[str], None]) -> None:
+        process = self._start(tag, arguments)
+        tail: deque[str] = deque(maxlen=TAIL_LINES)
+        try:
+            for line in process.stdout or ():
+                tail.append(line.rstrip("\n"))
+                on_line(tail[-1])
+            process.wait()
+        finally:
+            _end(process)
+            with self._lock:
+                self._running[tag].remove(process)
+                was_cancelled = process in self._cancelled
+                self._cancelled.discard(process)
+                if not self._running[tag]:
+                    del self._running[tag]
+        if was_cancelled:
+            raise BuildFailed("The build was cancelled. Start again.", detail="\n".join(tail))
+        if process.returncode != 0:
+            raise _translate(tail)
+
+    def _start(self, tag: str, arguments: Sequence[str]) -> subprocess.Popen[str]:
+        environment = {**os.environ, "DOCKER_BUILDKIT": "1", "DOCKER_HOST": self._docker_host}
+        # A context would win over the host that was asked for.
+        environment.pop("DOCKER_CONTEXT", None)
+        try:
+            process = subprocess.Popen(
+                arguments,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                encoding="utf-8",
+                errors="replace",
+                env=environment,
+                start_new_session=True,
+            )
+        except OSError as exc:
+            raise _site_error(f"docker_command: {self._command[0]} cannot be run", str(exc)) from exc
+        with self._lock:
+            self._running.setdefault(tag, []).append(process)
+        return process
+
+
+def _write_files(context: Path, files: Mapping[str, bytes]) -> None:
+    context.mkdir()
+    for name, content in files.items():
+        if Path(name).name != name:
+            raise ValueError(f"{name!r} is not the plain name of a file")
+        path = context / name
+        path.write_bytes(content)
+        # The mode counts in BuildKit's cache key: it must not depend on the umask of the Hub.
+        path.chmod(0o644)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """End `process` and its children; docker tells the engine to give the build up."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if process.poll() is not None:
+            return
+        os.killpg(process.pid, number)
+        try:
+            process.wait(_GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def _site_error(cause: str, detail: str = "") -> ConfigBroken:
+    return ConfigBroken(f"Images cannot be built now ({cause}). Tell your admin.", detail=detail)
+
+
+def _translate(tail: Sequence[str]) -> DS01Error:
+    log = "\n".join(tail)
+    if _NO_BUILDKIT.search(log):
+        return _site_error(
+            "docker_command names a docker that cannot build with BuildKit; install Debian's docker.io or "
+            "the docker-buildx-plugin, or let the trait name a docker that has it",
+            log,
+        )
+    if _NO_ENGINE.search(log):
+        return EngineUnavailable("Docker does not answer. Try again later, or tell your admin.", detail=log)
+    failure = explain_failure(tail)
+    where = LAYERS.get(failure.layer, LAYERS[""])
+    return BuildFailed(f"{where}: {failure.sentence}", detail=log)

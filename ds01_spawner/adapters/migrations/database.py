@@ -1,0 +1,89 @@
+"""Open the ledger's database so that its promises hold: durable, private, one writer at a time."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import tempfile
+from contextlib import closing, suppress
+from datetime import timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from ...errors import LedgerUnavailable
+from . import upgrade
+
+WRITES = "ds01_writes"
+"""The execution option of a connection that will write."""
+
+# Any constant will do that all versions of this package share.
+_MIGRATION_LOCK = 0x6473_3031
+
+
+def open_engine(url: str, busy_timeout: timedelta) -> sa.Engine:
+    """Return an engine on the database at `url`, its tables created or migrated.
+
+    `busy_timeout` is how long a writer on SQLite waits for its turn.
+
+    Raises:
+        LedgerUnavailable: a SQLite URL that names no file.
+        sqlalchemy.exc.SQLAlchemyError, alembic.util.CommandError, OSError, ImportError,
+            sqlite3.Error: as they come.
+    """
+    engine = _create_engine(sa.make_url(url), busy_timeout)
+    with engine.execution_options(**{WRITES: True}).begin() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+        upgrade(connection)
+    return engine
+
+
+def _create_engine(url: sa.URL, busy_timeout: timedelta) -> sa.Engine:
+    if url.get_backend_name() != "sqlite":
+        # Each statement must see what the writer before it committed; ping, since servers restart.
+        return sa.create_engine(url, isolation_level="READ COMMITTED", pool_pre_ping=True)
+    if url.database in (None, "", ":memory:") or url.query:
+        raise LedgerUnavailable(
+            "The ledger of this hub is set up wrongly, so no server can be started. Tell its administrators.",
+            detail=f"{url} must name a file and nothing else: sqlite:////path/to/file",
+        )
+    _create_private_file(os.path.realpath(str(url.database)))
+    engine = sa.create_engine(url, connect_args={"timeout": busy_timeout.total_seconds()})
+    sa.event.listen(engine, "connect", _prepare_sqlite)
+    sa.event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _create_private_file(path: str) -> None:
+    """Put an empty database with mode 0600 and a write-ahead log at `path`, unless something is there.
+
+    Its folder is made if missing. The file gets its name only when it is whole: two processes that
+    turn the log on in one file at once would fail as "locked", which SQLite does not wait for there.
+    A file that exists is not opened: closing it would drop SQLite's locks on it in this process.
+    """
+    if os.path.exists(path):
+        return
+    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    handle, draft = tempfile.mkstemp(dir=os.path.dirname(path), prefix=f".{os.path.basename(path)}.")
+    os.close(handle)
+    try:
+        with closing(sqlite3.connect(draft)) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+        with suppress(FileExistsError):
+            os.link(draft, path)
+    finally:
+        os.unlink(draft)
+
+
+def _prepare_sqlite(dbapi_connection: Any, _record: object) -> None:
+    # The driver would begin too late (not before SELECT or DDL); `_begin_sqlite` does it instead.
+    dbapi_connection.isolation_level = None
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+        dbapi_connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    # A transaction that reads first and asks for the write lock later can fail at once, unwaited.
+    writes = connection.get_execution_options().get(WRITES, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -1,0 +1,205 @@
+"""The ledger's tables as they are after the newest step, and how a row becomes a value.
+
+The database itself keeps the invariants: one live lease per slot and one per container name are
+partial unique indexes, a lease's slots must exist, a state is one of four. `pool` is one row; every
+write transaction bumps its `epoch` first, which lets one writer in at a time on SQLite and
+PostgreSQL alike. Times are UTC; a share is two integers, since it must be exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from fractions import Fraction
+from typing import Any
+
+import sqlalchemy as sa
+
+from ...model import FULL_GPU, Lease, LeaseState, Slot
+
+metadata = sa.MetaData()
+
+# Written out as in the indexes: SQLite uses a partial index only where a query repeats its condition.
+_NOT_RELEASED = "state != 'released'"
+
+
+class UtcDateTime(sa.types.TypeDecorator[datetime]):
+    """A timezone-aware UTC `datetime`; SQLite would drop the zone."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"{value} has no timezone")
+        return value.astimezone(timezone.utc)
+
+    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=timezone.utc) if value.tzinfo is None else value.astimezone(timezone.utc)
+
+
+class StateText(sa.types.TypeDecorator[LeaseState]):
+    """A `LeaseState`, stored as its value."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: LeaseState | None, dialect: sa.Dialect) -> str | None:
+        return None if value is None else value.value
+
+    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> LeaseState | None:
+        return None if value is None else LeaseState(value)
+
+
+pool = sa.Table(
+    "pool",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("epoch", sa.BigInteger, nullable=False),
+    sa.CheckConstraint("id = 1", name="pool_is_one_row"),
+)
+
+slots = sa.Table(
+    "slots",
+    metadata,
+    sa.Column("node", sa.Text, primary_key=True),
+    sa.Column("uuid", sa.Text, primary_key=True),
+    sa.Column("slot_index", sa.Text, nullable=False),
+    sa.Column("profile", sa.Text, nullable=False),
+    sa.Column("gpu_uuid", sa.Text, nullable=False),
+    sa.Column("gpu_name", sa.Text, nullable=False),
+    sa.Column("memory_mib", sa.Integer, nullable=False),
+    sa.Column("share_numerator", sa.Integer, nullable=False),
+    sa.Column("share_denominator", sa.Integer, nullable=False),
+    sa.Column("fault", sa.Text, nullable=False),
+    sa.Column("present", sa.Boolean, nullable=False),
+    sa.Column("changed_at", UtcDateTime, nullable=False),
+)
+
+leases = sa.Table(
+    "leases",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("nonce", sa.Text, nullable=False, unique=True),
+    sa.Column("node", sa.Text, nullable=False),
+    sa.Column("user_name", sa.Text, nullable=False),
+    sa.Column("server_name", sa.Text, nullable=False),
+    sa.Column("group_name", sa.Text, nullable=False),
+    sa.Column("container_name", sa.Text, nullable=False),
+    sa.Column("container_id", sa.Text),
+    sa.Column("state", StateText, nullable=False),
+    sa.Column("fingerprint", sa.Text, nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("deadline", UtcDateTime),
+    sa.CheckConstraint("state IN ('pending', 'active', 'held', 'released')", name="lease_state_is_known"),
+    # An id stands in the Hub's state: it must never come back for another lease.
+    sqlite_autoincrement=True,
+)
+sa.Index(
+    "one_live_lease_per_container",
+    leases.c.node,
+    leases.c.container_name,
+    unique=True,
+    sqlite_where=sa.text(_NOT_RELEASED),
+    postgresql_where=sa.text(_NOT_RELEASED),
+)
+sa.Index(
+    "live_leases_of_user",
+    leases.c.user_name,
+    sqlite_where=sa.text(_NOT_RELEASED),
+    postgresql_where=sa.text(_NOT_RELEASED),
+)
+
+lease_slots = sa.Table(
+    "lease_slots",
+    metadata,
+    sa.Column("lease_id", sa.Integer, sa.ForeignKey("leases.id"), primary_key=True),
+    sa.Column("position", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("node", sa.Text, nullable=False),
+    sa.Column("slot_uuid", sa.Text, nullable=False),
+    sa.Column("profile", sa.Text, nullable=False),
+    sa.Column("share_numerator", sa.Integer, nullable=False),
+    sa.Column("share_denominator", sa.Integer, nullable=False),
+    sa.Column("live", sa.Boolean, nullable=False),
+    sa.ForeignKeyConstraint(["node", "slot_uuid"], ["slots.node", "slots.uuid"]),
+)
+sa.Index(
+    "one_live_lease_per_slot",
+    lease_slots.c.node,
+    lease_slots.c.slot_uuid,
+    unique=True,
+    sqlite_where=sa.text("live = 1"),
+    postgresql_where=sa.text("live"),
+)
+
+lease_events = sa.Table(
+    "lease_events",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("lease_id", sa.Integer, sa.ForeignKey("leases.id"), index=True),
+    sa.Column("at", UtcDateTime, nullable=False, index=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("who", sa.Text, nullable=False),
+    sa.Column("why", sa.Text, nullable=False),
+)
+
+IS_LIVE = leases.c.state != sa.literal_column("'released'")
+
+
+def to_row(slot: Slot) -> dict[str, object]:
+    """Return the columns of `slots` that a reading of the hardware fills."""
+    return {
+        "node": slot.node,
+        "uuid": slot.uuid,
+        "slot_index": slot.index,
+        "profile": slot.profile,
+        "gpu_uuid": slot.gpu_uuid,
+        "gpu_name": slot.gpu_name,
+        "memory_mib": slot.memory_mib,
+        "share_numerator": slot.share.numerator,
+        "share_denominator": slot.share.denominator,
+        "fault": slot.fault,
+    }
+
+
+def to_slot(row: sa.Row[Any]) -> Slot:
+    """Make a slot of its row of `slots`."""
+    return Slot(
+        uuid=row.uuid,
+        index=row.slot_index,
+        profile=row.profile,
+        gpu_uuid=row.gpu_uuid,
+        gpu_name=row.gpu_name,
+        memory_mib=row.memory_mib,
+        share=Fraction(row.share_numerator, row.share_denominator),
+        node=row.node,
+        fault=row.fault,
+    )
+
+
+def to_lease(rows: Sequence[sa.Row[Any]]) -> Lease:
+    """Make a lease of its joined rows: one per slot, or one without a slot."""
+    first = rows[0]
+    held = [row for row in rows if row.slot_uuid is not None]
+    shares = (Fraction(row.share_numerator, row.share_denominator) for row in held)
+    return Lease(
+        id=first.id,
+        nonce=first.nonce,
+        user=first.user_name,
+        server=first.server_name,
+        container_name=first.container_name,
+        state=first.state,
+        slots=tuple(row.slot_uuid for row in held),
+        share=sum(shares, Fraction(0)),
+        created_at=first.created_at,
+        deadline=first.deadline,
+        container_id=first.container_id,
+        fingerprint=first.fingerprint,
+        group=first.group_name,
+        has_full_gpu=any(row.profile == FULL_GPU for row in held),
+        node=first.node,
+    )

@@ -1,0 +1,117 @@
+"""Directories of a person, opened as her and inside the roots that the admin allows.
+
+dockerd resolves a bind source as root: a symlinked `~/workspace` would hand out what she cannot
+read. So each source is opened with her own credentials first, and what it really is goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from ..errors import MountRefused, SiteBroken
+from ..model import Account, Mount
+
+_HELPER = Path(__file__).with_name("open_as.py")
+
+_REASONS = {
+    "missing": "does not exist. Create it, or choose another directory.",
+    "denied": "is not readable for you. Choose a directory of your own.",
+    "readonly": "is not writable for you. Change its permissions, or choose another directory.",
+    "not-a-directory": "is not a directory. Choose a directory.",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """A directory to mount: what the settings or the person named, and where it goes."""
+
+    source: str
+    target: str
+    create: bool = False
+    read_only: bool = False
+
+
+def expand(path: str, account: Account) -> str:
+    """Return `path` with `~` and `{home}`, `{username}`, `{uid}` filled in.
+
+    Raises:
+        MountRefused: not an absolute path after that, or one with characters that no mount may have.
+    """
+    home = str(account.home)
+    if path == "~" or path.startswith("~/"):
+        path = home + path[1:]
+    for name, value in (("home", home), ("username", account.name), ("uid", str(account.uid))):
+        path = path.replace("{" + name + "}", value)
+    if not path.startswith("/") or any(character in path for character in "\0,\n"):
+        raise MountRefused(
+            f"The directory {path[:80]!r} cannot be used. Give an absolute path, or one below ~/."
+        )
+    return path
+
+
+def open_mounts(account: Account, wishes: Sequence[Wish], *, roots: Sequence[str]) -> tuple[Mount, ...]:
+    """Open every wish with her credentials and return the mounts.
+
+    Raises:
+        MountRefused: she cannot have one of them; the sentence names it.
+        SiteBroken: the Hub cannot act as her.
+    """
+    paths = [expand(wish.source, account) for wish in wishes]
+    answers = _ask(account, paths, wishes)
+    allowed = [_real(expand(root, account)) for root in roots]
+    mounts = []
+    for wish, path, answer in zip(wishes, paths, answers, strict=True):
+        error = answer.get("error")
+        if error is not None:
+            raise MountRefused(
+                f"The directory {path} {_REASONS[str(error)]}", detail=f"{error} as {account.uid}"
+            )
+        real = str(answer["real"])
+        if not any(PurePosixPath(real).is_relative_to(root) for root in allowed):
+            raise MountRefused(
+                f"The directory {path} lies outside of what may be mounted on this server. "
+                "Choose one below your home, or ask your admin.",
+                detail=f"{real} is in none of mount_roots {allowed}",
+            )
+        mounts.append(
+            Mount(
+                source=real,
+                target=wish.target,
+                device=int(str(answer["device"])),
+                inode=int(str(answer["inode"])),
+                read_only=wish.read_only,
+            )
+        )
+    return tuple(mounts)
+
+
+def _real(root: str) -> str:
+    return str(Path(root).resolve())
+
+
+def _ask(account: Account, paths: Sequence[str], wishes: Sequence[Wish]) -> list[dict[str, object]]:
+    order = {
+        "uid": account.uid,
+        "gid": account.gid,
+        "groups": [account.gid, *(gid for _, gid in account.groups)],
+        "paths": [
+            {"path": path, "create": wish.create, "write": not wish.read_only}
+            for path, wish in zip(paths, wishes, strict=True)
+        ],
+    }
+    command = [sys.executable, "-I", "-S", str(_HELPER)]
+    done = subprocess.run(
+        command, input=json.dumps(order), capture_output=True, text=True, timeout=30, check=False
+    )
+    if done.returncode != 0:
+        raise SiteBroken(
+            "Your directories could not be opened on the server. Please tell your admin.",
+            detail=f"the Hub must run as root to open files as UID {account.uid}: {done.stderr[-500:]}",
+        )
+    answers: list[dict[str, object]] = json.loads(done.stdout)
+    return answers

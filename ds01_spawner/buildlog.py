@@ -1,0 +1,194 @@
+"""What a build says of itself: its steps while it runs, and the reason when it failed.
+
+Reads the plain progress of BuildKit, of Docker 20.10 and of buildx alike. A layer is known by the word
+that the template puts behind `layer=`, so nothing here depends on what a step's command looks like.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+LAYERS: Mapping[str, str] = MappingProxyType(
+    {
+        "": "Preparing the image",
+        "base-image": "Starting from the base image",
+        "runtime": "Copying Python into the image",
+        "hub": "Installing the notebook server",
+        "base-system": "Installing base system packages",
+        "base": "Installing base packages",
+        "use-case": "Installing the packages of the use case",
+        "system": "Installing your system packages",
+        "packages": "Installing your packages",
+        "requirements": "Installing your requirements file",
+    }
+)
+KERNEL_BROKEN = "ds01: the kernel does not start"
+
+_HEADER = re.compile(r"#(\d+) \[(?:[\w.-]+ +)?(\d+)/(\d+)\] (.*)")
+_STATE = re.compile(r"#(\d+) (CACHED|DONE|ERROR|CANCELED)\b.*")
+_FAILED = re.compile(r" *> \[(?:[\w.-]+ +)?\d+/\d+\] (.*)")
+_LAYER = re.compile(r": layer=([a-z-]+) ")
+_PREFIX = re.compile(r"^(?:#\d+ )?(?:\d+\.\d+ )?")
+_ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
+# What ipykernel brings along: pip names the package that it met first.
+_KERNEL_FAMILY = re.compile(r"\b(?:ipykernel|ipython|jupyter[-_]client|jupyter[-_]core)\b")
+_STATES = {"CACHED": "cached", "DONE": "done", "ERROR": "failed", "CANCELED": "failed"}
+_SHOWN_LINES = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildStep:
+    """One step of a build; `state` is started, cached, done or failed; `str()` is for a person."""
+
+    number: int
+    total: int
+    layer: str
+    state: str = "started"
+
+    def __str__(self) -> str:
+        return f"[{self.number}/{self.total}] {LAYERS.get(self.layer, LAYERS[''])}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildFailure:
+    """Why a build failed: the layer, a sentence with what to do, and the lines of the log that matter."""
+
+    layer: str
+    sentence: str
+    lines: tuple[str, ...]
+
+
+class ProgressReader:
+    """Turns the lines of one build into steps, each state of a step once."""
+
+    def __init__(self) -> None:
+        self._steps: dict[str, BuildStep] = {}
+
+    def read(self, line: str) -> BuildStep | None:
+        """Return the step that `line` starts or ends, None for any other line."""
+        header = _HEADER.fullmatch(line.rstrip())
+        if header is not None and header[1] not in self._steps:
+            step = BuildStep(number=int(header[2]), total=int(header[3]), layer=_name_layer(header[4]))
+            self._steps[header[1]] = step
+            return step
+        state = _STATE.fullmatch(line.rstrip())
+        if state is None or state[1] not in self._steps:
+            return None
+        before = self._steps[state[1]]
+        after = replace(before, state=_STATES[state[2]])
+        self._steps[state[1]] = after
+        return after if before.state == "started" else None
+
+
+def parse_progress(lines: Iterable[str]) -> Iterator[BuildStep]:
+    """Yield the steps of a build as its lines come."""
+    reader = ProgressReader()
+    for line in lines:
+        step = reader.read(line)
+        if step is not None:
+            yield step
+
+
+def explain_failure(log: Sequence[str]) -> BuildFailure:
+    """Return the layer at which a build failed, why, and the few lines that say so.
+
+    `log` is the end of what the build printed, BuildKit's own summary included.
+    """
+    lines = [_ESCAPE.sub("", _PREFIX.sub("", line)).rstrip() for line in log]
+    layer = next((_name_layer(m[1]) for m in map(_FAILED.fullmatch, reversed(lines)) if m), "")
+    output = list(dict.fromkeys(line for line in lines if line.strip() and "layer=" not in line))
+    text = "\n".join(output)
+    for pattern, explain in _CAUSES:
+        match = re.search(pattern, text, flags=re.MULTILINE)
+        if match is not None:
+            shown = _lines_around(text, match)
+            return BuildFailure(layer=layer, sentence=explain(match, text), lines=shown)
+    errors = [line for line in output if re.search(r"\berror\b|^E: ", line, flags=re.IGNORECASE)]
+    sentence = "This step failed. Read the log, change what you asked for, and start again."
+    return BuildFailure(layer=layer, sentence=sentence, lines=tuple((errors or output)[-_SHOWN_LINES:]))
+
+
+def _name_layer(command: str) -> str:
+    """Return the layer of a step from its instruction, "" for one that is not ours."""
+    match = _LAYER.search(command)
+    if match is not None:
+        return match[1]
+    if command.startswith("FROM"):
+        return "base-image"
+    return "runtime" if command.startswith("COPY --from") else ""
+
+
+def _lines_around(text: str, match: re.Match[str]) -> tuple[str, ...]:
+    start = text.rfind("\n", 0, match.start()) + 1
+    return tuple(text[start:].splitlines()[:_SHOWN_LINES])
+
+
+def _explain_conflict(match: re.Match[str], text: str) -> str:
+    cause = text[match.end() :].split("To fix this", 1)[0]
+    asked = dict.fromkeys(re.findall(r"The user requested (?:\(constraint\) )?(\S.*?)$", cause, flags=re.M))
+    hers = [name for name in asked if not name.startswith("ipykernel")]
+    names = " and ".join(hers) or "What you asked for"
+    verb = "conflict" if len(hers) > 1 else "conflicts"
+    if _KERNEL_FAMILY.search(match[0] + cause):
+        return f"{names} {verb} with what the notebook kernel needs. Ask for another version, or leave it out."
+    return f"{names} {verb} with another package. Leave one out, or ask for other versions."
+
+
+def _explain_missing(match: re.Match[str], _text: str) -> str:
+    return (
+        f"There is no package {match[1].strip()} for the Python of this image. Check its name and version, "
+        "or choose another version of the framework."
+    )
+
+
+def _explain_missing_system(match: re.Match[str], _text: str) -> str:
+    return f"There is no system package {match[1] or match[2]} in this image's sources. Check its name."
+
+
+def _explain_compile(match: re.Match[str], _text: str) -> str:
+    return (
+        f"{match[1].strip(' :,')} could not be compiled in this image. Ask for a version that has a ready "
+        "wheel, or add the system packages that it needs."
+    )
+
+
+def _explain_certificate(_match: re.Match[str], _text: str) -> str:
+    return "The package index showed a certificate that the build does not trust. Ask your admin (ca_bundle)."
+
+
+def _explain_network(_match: re.Match[str], _text: str) -> str:
+    return "The network failed while packages were fetched. Start again; if it stays so, tell your admin."
+
+
+def _explain_disk(_match: re.Match[str], _text: str) -> str:
+    return "The disk of the server is full. Tell your admin, or ask for fewer packages."
+
+
+def _explain_kernel(_match: re.Match[str], _text: str) -> str:
+    return "With these packages the notebook kernel does not start. Leave out or unpin the newest of them."
+
+
+def _explain_base(_match: re.Match[str], _text: str) -> str:
+    return "The base image is not here and could not be fetched. Choose another, or tell your admin."
+
+
+# In this order: a full disk or a dead network also makes pip say that there is no such package, and
+# a network that came back leaves its warnings in front of a conflict.
+_CAUSES = (
+    (r"Cannot install .* because these package versions have conflict\w*.*", _explain_conflict),
+    (r"No space left on device", _explain_disk),
+    (r"CERTIFICATE_VERIFY_FAILED|certificate verif\w+ failed", _explain_certificate),
+    (
+        r"Temporary failure (?:in name resolution|resolving)|Failed to establish a new connection|"
+        r"Could not connect to|Connection (?:refused|reset by peer|timed out)|Network is unreachable",
+        _explain_network,
+    ),
+    (r"No matching distribution found for (.+)", _explain_missing),
+    (r"E: Unable to locate package (\S+)|E: Version \S+ for '(\S+)' was not found", _explain_missing_system),
+    (r"(?:Failed building wheel for|Failed to build(?! installable)) (\S+)", _explain_compile),
+    (re.escape(KERNEL_BROKEN), _explain_kernel),
+    (r"failed to resolve source metadata|pull access denied|manifest unknown", _explain_base),
+)

@@ -1,0 +1,24 @@
+"""The use cases, synchronous: what is free, the image, the lease, and how it ends.
+
+`Core` is made of three parts, each with the adapters it needs by constructor: `Offers` (what she may
+have), `Images` (resolve and build), `Leases` (reserve, activate, settle). None of them awaits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .images import Images
+from .leases import Leases
+from .offers import Offers
+
+__all__ = ["Core", "Images", "Leases", "Offers"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Core:
+    """The three parts, for whoever serves people: the spawner, the service, the command line."""
+
+    offers: Offers
+    images: Images
+    leases: Leases

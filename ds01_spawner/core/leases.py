@@ -1,0 +1,207 @@
+"""How a lease begins, is tied to its container, and ends; `settle` is the only way a slot comes free."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from fractions import Fraction
+
+from .. import allocator, limits, mlc, reconcile
+from ..adapters.engine import DockerEngine
+from ..adapters.ledger import Ledger
+from ..allocator import LeaseDraft, PoolView
+from ..errors import RequestRefused
+from ..model import FULL_GPU, Container, Lease, LeaseState, Limits, ServerRequest, Slot
+from ..reconcile import Action, Repair
+from .offers import Offers
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A lease, and the container that is there for it already (resumed or still running), if any."""
+
+    lease: Lease
+    container: Container | None = None
+
+
+class Leases:
+    """Ledger and Docker together. `start_deadline_seconds` is how long a pending lease lives."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        engine: DockerEngine,
+        offers: Offers,
+        start_deadline_seconds: float = 300,
+        shared_containers_block: bool = False,
+        clock: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
+    ) -> None:
+        self._ledger = ledger
+        self._engine = engine
+        self._offers = offers
+        self._start_deadline = timedelta(seconds=start_deadline_seconds)
+        self._shared_blocks = shared_containers_block
+        self._now = clock
+
+    def claim(
+        self,
+        *,
+        user: str,
+        server: str,
+        container_name: str,
+        request: ServerRequest,
+        effective: Limits,
+        fingerprint: str,
+    ) -> Claim:
+        """Return the lease to start `server` with: a held or still running one, else a new one.
+
+        A running container is taken as it is; a stopped one only if its fingerprint is the same,
+        otherwise it is removed and its lease ends before a new one is made.
+
+        Raises:
+            NothingFree, LimitExceeded, NotAllowed, InventoryUnavailable, LedgerUnavailable: as said.
+        """
+        self.settle_due()
+        live = self._ledger.find_live(user, server)
+        if live is not None:
+            container = self._own_container(live)
+            if container is not None and (container.is_running or live.fingerprint == fingerprint):
+                return Claim(lease=live, container=container)
+            self.settle(live.id, ended=True)
+        draft = LeaseDraft(
+            user=user,
+            server=server,
+            container_name=container_name,
+            group=effective.group,
+            nonce=secrets.token_hex(16),
+            created_at=self._now(),
+            deadline=self._now() + self._start_deadline,
+            fingerprint=fingerprint,
+        )
+        return Claim(lease=self._reserve(draft, request, effective))
+
+    def _reserve(self, draft: LeaseDraft, request: ServerRequest, effective: Limits) -> Lease:
+        external: frozenset[str] = frozenset()
+        if request.gpu_count:
+            slots = self._offers.inventory().slots
+            self._ledger.write_slots(slots, self._now())
+            external = self.external(slots)
+        strategy = self._offers.strategy()
+
+        def decide(view: PoolView) -> tuple[Slot, ...]:
+            limits.check(effective, view.holdings, slots=0, gpu_share=Fraction(0), full_gpu=False)
+            chosen = allocator.choose(
+                view.slots,
+                view.taken | external,
+                profile=request.gpu_profile,
+                count=request.gpu_count,
+                allow_full_gpu=effective.allow_full_gpu,
+                strategy=strategy,
+            )
+            limits.check(
+                effective,
+                view.holdings,
+                slots=len(chosen),
+                gpu_share=sum((slot.share for slot in chosen), start=Fraction(0)),
+                full_gpu=request.gpu_profile == FULL_GPU,
+            )
+            return chosen
+
+        return self._ledger.reserve(draft, decide)
+
+    def external(self, slots: tuple[Slot, ...]) -> frozenset[str]:
+        """Return the slots that running containers hold which the ledger does not know."""
+        ours = {lease.container_id for lease in self._ledger.live_leases()}
+        found: set[str] = set()
+        for container in self._engine.running_containers(but=ours):
+            if not container.devices or self._is_pending_ours(container):
+                continue
+            if mlc.ALL_DEVICES in container.devices and not self._shared_blocks:
+                log.warning("%s was given all GPUs and shares them with their lease holders", container.name)
+                continue
+            found |= reconcile.pinned_slots(container.devices, slots)
+        return frozenset(found)
+
+    def _is_pending_ours(self, container: Container) -> bool:
+        return any(reconcile.is_ours(container, lease) for lease in self._ledger.live_leases())
+
+    def note_container(self, lease: Lease, container_id: str) -> None:
+        """Record the container that was created for a pending lease, before it starts."""
+        self._ledger.note_container(lease.id, container_id, self._now())
+
+    def activate(self, lease: Lease, container_id: str) -> Lease:
+        """Record that the server runs: the lease is active until its container is gone."""
+        return self._ledger.activate(lease.id, container_id, self._now())
+
+    def find(self, user: str, server: str) -> Lease | None:
+        """Return the live lease of a server, if it has one."""
+        return self._ledger.find_live(user, server)
+
+    def foreign_container(self, name: str) -> Container | None:
+        """Return the container that has `name` and is not ours, if there is one."""
+        container = self._engine.container(name)
+        if container is None:
+            return None
+        lease = self._ledger.by_container(name)
+        return None if lease is not None and reconcile.is_ours(container, lease) else container
+
+    def settle(self, lease_id: int, *, ended: bool = False, grace_seconds: int = 10) -> Lease | None:
+        """Make one lease agree with Docker and return it as it is then.
+
+        `ended` gives the server up: container removed, slots free. A lease whose container cannot be
+        asked for stays as it is: `EngineUnavailable` comes through and nothing is freed.
+        """
+        lease = self._ledger.lease(lease_id)
+        if lease is None or not lease.state.is_live:
+            return lease
+        containers = self._containers_of(lease)
+        hold = self._hold(lease)
+        for repair in reconcile.plan(lease, containers, self._now(), hold=hold, ended=ended):
+            self._apply(repair, containers, grace_seconds)
+        return self._ledger.lease(lease_id)
+
+    def settle_server(self, user: str, server: str, *, ended: bool) -> Lease | None:
+        """Settle the live lease of a server, if it has one."""
+        lease = self._ledger.find_live(user, server)
+        return None if lease is None else self.settle(lease.id, ended=ended)
+
+    def settle_due(self) -> None:
+        """Settle every lease whose deadline has passed: pending too long, or its hold over."""
+        for lease in self._ledger.expired_leases(self._now()):
+            self.settle(lease.id)
+
+    def _containers_of(self, lease: Lease) -> tuple[Container, ...]:
+        found = self._engine.containers(label=f"{mlc.LEASE_LABEL}={lease.nonce}")
+        known = self._engine.container(lease.container_id) if lease.container_id else None
+        by_id = {container.id: container for container in (*found, *((known,) if known else ()))}
+        return tuple(by_id.values())
+
+    def _own_container(self, lease: Lease) -> Container | None:
+        own = [item for item in self._containers_of(lease) if reconcile.is_ours(item, lease)]
+        return own[0] if own and lease.state is not LeaseState.PENDING else None
+
+    def _hold(self, lease: Lease) -> timedelta | None:
+        return self._offers.limits_for(lease.user, (lease.group,)).gpu_hold_after_stop
+
+    def _apply(self, repair: Repair, containers: tuple[Container, ...], grace_seconds: int) -> None:
+        log.info("lease %s: %s, since %s", repair.lease_id, repair.action.value, repair.why)
+        now = self._now()
+        if repair.action is Action.REMOVE:
+            container = next(item for item in containers if item.id == repair.container_id)
+            self._engine.remove(container.id, grace_seconds=grace_seconds)
+            if mlc.is_own_tag(container.image):
+                self._engine.untag(container.image)
+        elif repair.action is Action.RELEASE:
+            self._ledger.release(repair.lease_id, now, repair.why)
+        elif repair.action is Action.HOLD:
+            self._ledger.hold(repair.lease_id, repair.until, now, repair.why)
+        elif repair.action is Action.ADOPT:
+            self._ledger.activate(repair.lease_id, repair.container_id, now)
+        else:
+            raise RequestRefused(f"There is no repair {repair.action}.")

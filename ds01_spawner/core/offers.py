@@ -1,0 +1,215 @@
+"""What a person may have: her account, her limits, the catalog, what is free, her directories."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from .. import allocator, catalog, limits
+from ..adapters.accounts import find_account
+from ..adapters.ledger import Ledger
+from ..adapters.mounts import Wish, open_mounts
+from ..adapters.site_files import read_catalog, read_limits
+from ..errors import DS01Error, InventoryUnavailable, NotAllowed, NothingFree, RequestRefused
+from ..inventory import architecture_of
+from ..model import (
+    FULL_GPU,
+    Account,
+    Availability,
+    BaseImage,
+    CatalogEntry,
+    Holdings,
+    Inventory,
+    Limits,
+    Mount,
+    ServerRequest,
+)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """All that the options form shows of one moment for one person.
+
+    `gpu_problem` is "" or the sentence that says why no GPU can be had at all.
+    """
+
+    availability: tuple[Availability, ...]
+    frameworks: tuple[tuple[str, tuple[str, ...]], ...]
+    architecture: str
+    limits: Limits
+    holdings: Holdings
+    simulated: bool
+    gpu_problem: str
+
+
+class Offers:
+    """Reads the admin's files, the accounts and the GPUs; changes nothing but the slot table."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        read_inventory: Callable[[], Inventory],
+        catalog_file: str = "",
+        limits_file: str = "",
+        architecture: str = "",
+        accounts: str = "host",
+        min_uid: int = 1000,
+        supplementary_groups: Sequence[str] = (),
+        mount_roots: Sequence[str] = ("{home}",),
+        strategy: str = "",
+        environ: Mapping[str, str] = os.environ,
+    ) -> None:
+        self._ledger = ledger
+        self._read_inventory = read_inventory
+        self._catalog_file = catalog_file
+        self._limits_file = limits_file
+        self._architecture = architecture
+        self._accounts = accounts
+        self._min_uid = min_uid
+        self._supplementary_groups = tuple(supplementary_groups)
+        self._mount_roots = tuple(mount_roots)
+        self._strategy = strategy
+        self._environ = environ
+
+    def account(self, login: str) -> Account:
+        """Return the account a user's servers run as; raises `AccountRefused`."""
+        return find_account(self._accounts, login, min_uid=self._min_uid, groups=self._supplementary_groups)
+
+    def limits_file(self) -> limits.LimitsFile | None:
+        """Return the limits as they are written now, None where there is no file."""
+        texts = read_limits(self._limits_file)
+        if texts is None:
+            return None
+        members = {name: limits.parse_members(text) for name, text in texts.members.items()}
+        return limits.load_limits(texts.text, overrides_text=texts.overrides, members=members)
+
+    def limits_for(self, user: str, hub_groups: Iterable[str] = ()) -> Limits:
+        """Return what the user may have; where there is no limits file, one slot in one container."""
+        file = self.limits_file()
+        if file is None:
+            return Limits(group="default", slots=1, slots_per_container=1, containers=1)
+        return limits.limits_for(file, user, hub_groups)
+
+    def strategy(self) -> str:
+        """Return `pack` or `least_allocated`: the trait's word, else the limits file's, else `pack`."""
+        named = self._strategy
+        if not named:
+            file = self.limits_file()
+            named = (file.strategy if file else None) or "pack"
+        strategy, warning = allocator.normalise_strategy(named)
+        if warning:
+            log.warning(warning)
+        return strategy
+
+    def inventory(self) -> Inventory:
+        """Read the GPUs; raises `InventoryUnavailable`."""
+        return self._read_inventory()
+
+    def architecture(self) -> str:
+        """Return the catalog's architecture: the trait, else `$MLC_ARCH`, else from the GPUs, else ""."""
+        named = self._architecture or self._environ.get("MLC_ARCH", "")
+        if named:
+            return named.strip("[]")
+        try:
+            gpus = self.inventory().gpus
+        except InventoryUnavailable as exc:
+            log.warning("the architecture is unknown without GPUs: %s", exc.detail or exc)
+            return ""
+        return architecture_of(gpus[0].compute_capability) if gpus else ""
+
+    def catalog_entries(self) -> tuple[CatalogEntry, ...] | None:
+        """Return the catalog as it is written now, None where none is installed."""
+        text = read_catalog(self._catalog_file, catalog.SEARCH_PATHS)
+        return None if text is None else catalog.parse_catalog(text)
+
+    def resolve(self, framework: str, version: str = "", architecture: str = "") -> BaseImage:
+        """Return the base image of a framework, from the catalog or, without one, a known fallback."""
+        entries = self.catalog_entries()
+        if entries is None:
+            return catalog.fallback(framework)
+        return catalog.resolve(entries, framework, version, architecture or self.architecture())
+
+    def offer(self, user: str, hub_groups: Iterable[str] = ()) -> Offer:
+        """Return what there is for the user now; a broken part costs its own section, not the form."""
+        gpu_problem, simulated = "", False
+        availability: tuple[Availability, ...] = ()
+        try:
+            inventory = self.inventory()
+            simulated = inventory.simulated
+            availability = allocator.availability(inventory.slots, _taken(self._ledger))
+        except DS01Error as exc:
+            log.error("no GPU can be offered: %s", exc.detail or exc)
+            gpu_problem = str(exc)
+        architecture = self.architecture()
+        entries = self.catalog_entries()
+        return Offer(
+            availability=availability,
+            frameworks=catalog.frameworks(entries, architecture) if entries else (),
+            architecture=architecture,
+            limits=self.limits_for(user, hub_groups),
+            holdings=self._ledger.holdings(user),
+            simulated=simulated,
+            gpu_problem=gpu_problem,
+        )
+
+    def base_image(self, request: ServerRequest) -> BaseImage:
+        """Return the image that the request builds on: her own, or the catalog's."""
+        if not request.base_image:
+            return self.resolve(request.framework, request.framework_version)
+        tag = request.base_image.rpartition(":")[2]
+        version = "latest" if tag == request.base_image or "/" in tag else tag
+        return BaseImage(
+            framework="custom", version=version, architecture=self.architecture(), image=request.base_image
+        )
+
+    def check(self, user: str, request: ServerRequest, effective: Limits) -> BaseImage:
+        """Return the base image, or refuse at once what cannot come true: the framework, the limits,
+        GPUs that do not exist.
+
+        The reservation checks the limits again, in its own transaction.
+        """
+        base = self.base_image(request)
+        if request.gpu_count and base.architecture and catalog.is_rocm(base.architecture):
+            raise NotAllowed(
+                f"{base.framework} {base.version} is a ROCm image and cannot use this server's NVIDIA GPUs. "
+                "Choose another framework version, or no GPU."
+            )
+        limits.check(
+            effective,
+            self._ledger.holdings(user),
+            slots=request.gpu_count,
+            gpu_share=self._share_of(request),
+            full_gpu=request.gpu_profile == FULL_GPU,
+        )
+        return base
+
+    def _share_of(self, request: ServerRequest) -> Fraction:
+        """Return the GPU share that the request amounts to, were everything free."""
+        if not request.gpu_count:
+            return Fraction(0)
+        try:
+            slots = allocator.choose(
+                self.inventory().slots,
+                (),
+                profile=request.gpu_profile,
+                count=request.gpu_count,
+                allow_full_gpu=True,
+                strategy=allocator.PACK,
+            )
+        except NothingFree as exc:
+            raise RequestRefused(str(exc)) from exc
+        return sum((slot.share for slot in slots), start=Fraction(0))
+
+    def open_mounts(self, account: Account, wishes: Sequence[Wish]) -> tuple[Mount, ...]:
+        """Open her directories with her credentials; raises `MountRefused`."""
+        return open_mounts(account, wishes, roots=self._mount_roots)
+
+
+def _taken(ledger: Ledger) -> frozenset[str]:
+    return frozenset(slot for lease in ledger.live_leases() for slot in lease.slots)

@@ -1,0 +1,75 @@
+"""Limits, holdings and slots in the words of the options form."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from math import ceil
+
+from ..model import FULL_GPU, Availability, Holdings, Limits
+from ..sizes import format_bytes
+
+_MEBIBYTE = 1024**2
+_MIB_PER_GIB = 1024
+
+
+def describe_holdings(limits: Limits, holdings: Holdings) -> tuple[str, ...]:
+    """Return what she holds of what she may hold, e.g. `1 of 2 GPU slots`; no entry is empty."""
+    said = (
+        f"{holdings.slots}{_of(limits.slots)} GPU slots",
+        f"GPU share {_show(holdings.gpu_share)}{_of(limits.gpu_share)}"
+        if limits.gpu_share is not None
+        else "",
+        f"{holdings.containers}{_of(limits.containers)} servers",
+    )
+    return tuple(phrase for phrase in said if phrase)
+
+
+def _of(limit: int | Fraction | None) -> str:
+    return "" if limit is None else f" of {_show(limit)}"
+
+
+def _show(number: float | Fraction) -> str:
+    return f"{round(float(number), 2):g}"
+
+
+def describe_limits(limits: Limits) -> tuple[str, ...]:
+    """Return what one server of hers gets at most, e.g. `8 CPUs`; empty where nothing is limited."""
+    said = (
+        f"{limits.cpus:g} CPUs" if limits.cpus is not None else "",
+        f"{describe_size(limits.memory)} of memory" if limits.memory is not None else "",
+        f"{describe_size(limits.shm_size)} of shared memory" if limits.shm_size is not None else "",
+        f"{limits.pids_limit} processes" if limits.pids_limit is not None else "",
+    )
+    return tuple(phrase for phrase in said if phrase)
+
+
+def describe_size(count: int) -> str:
+    """Return `count` bytes for a person, e.g. `32 GB`; units are powers of 1024."""
+    mib = count / _MEBIBYTE
+    return f"{_show(mib / _MIB_PER_GIB)} GB" if mib >= _MIB_PER_GIB else f"{_show(mib)} MB"
+
+
+def name_most(limits: Limits) -> dict[str, str]:
+    """Return her limits by the names of the fields that lower them, as one would type them there."""
+    return {
+        "cpus": f"{limits.cpus:g}" if limits.cpus is not None else "",
+        "memory": format_bytes(limits.memory) if limits.memory is not None else "",
+        "shm_size": format_bytes(limits.shm_size) if limits.shm_size is not None else "",
+        "pids_limit": str(limits.pids_limit) if limits.pids_limit is not None else "",
+    }
+
+
+def name_gpu(profile: str) -> str:
+    """Return the GPU profile as it is shown; NVIDIA's own spelling but for a full GPU."""
+    return "full GPU" if profile == FULL_GPU else profile
+
+
+def count_free(slots: Availability) -> str:
+    """Return e.g. `3 of 7 free`."""
+    return f"{slots.free} of {slots.total} free" if slots.free else f"all {slots.total} in use"
+
+
+def describe_memory(slots: Availability) -> str:
+    """Return a slot's memory as NVIDIA's names have it: the 40192 MiB of a 3g.40gb are `40 GB`."""
+    mib = slots.memory_mib
+    return f"{ceil(mib / _MIB_PER_GIB)} GB" if mib >= _MIB_PER_GIB else f"{mib} MB"

@@ -1,0 +1,46 @@
+"""Who a person is inside her container: the lines of `/etc/passwd` and `/etc/group`.
+
+One image serves everybody: these files are edited for the created container, never for the image.
+An entry of the image with her UID, or with her name, gives way (Ubuntu 24.04 has `ubuntu:1000`).
+"""
+
+from __future__ import annotations
+
+from .model import Account
+
+
+def merge_passwd(text: str, account: Account) -> str:
+    """Return the image's `/etc/passwd` with the account in it, and nobody else under its UID or name."""
+    kept = [
+        line
+        for line in text.splitlines()
+        if line.strip() and not _is_entry(line, account.name, account.uid, id_field=2)
+    ]
+    entry = f"{account.name}:x:{account.uid}:{account.gid}::{account.home}:{account.shell}"
+    return "\n".join([*kept, entry]) + "\n"
+
+
+def merge_group(text: str, account: Account) -> str:
+    """Return the image's `/etc/group` with her primary group and her supplementary groups in it."""
+    wanted = dict((gid, name) for name, gid in account.groups)
+    primary = account.group_name or account.name
+    kept: list[str] = []
+    for line in text.splitlines():
+        if not line.strip() or _is_entry(line, primary, account.gid, id_field=2):
+            continue
+        name, password, gid, members = (line.split(":") + ["", "", "", ""])[:4]
+        names = [member for member in members.split(",") if member and member != account.name]
+        if gid.isdigit() and int(gid) in wanted:
+            name = wanted.pop(int(gid))
+            names.append(account.name)
+        elif name in wanted.values():
+            continue
+        kept.append(":".join([name, password, gid, ",".join(names)]))
+    kept.append(f"{primary}:x:{account.gid}:")
+    kept += [f"{name}:x:{gid}:{account.name}" for gid, name in wanted.items() if gid != account.gid]
+    return "\n".join(kept) + "\n"
+
+
+def _is_entry(line: str, name: str, number: int, *, id_field: int) -> bool:
+    fields = line.split(":")
+    return fields[0] == name or (len(fields) > id_field and fields[id_field] == str(number))

@@ -1,0 +1,285 @@
+"""The AIME contract: the names, labels and create arguments that make a container one of AIME's.
+
+`mlc-open`, `mlc list`, `mlc stop` and the others, unchanged, work on what `create_kwargs` describes.
+No label of a container is named anywhere else. Every value is a plain string, number, list or dict,
+as docker-py's low-level `create_container` and `create_host_config` take them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from .errors import RequestRefused
+from .model import DEFAULT_SERVER, Account, Container, Mount
+
+LABEL = "aime.mlc"
+LEASE_LABEL = f"{LABEL}.DS01_LEASE"
+MANAGED_LABEL = f"{LABEL}.DS01_MANAGED"
+MLC_VERSION = "4"
+
+WORKSPACE, DATA, MODELS = "/workspace", "/data", "/models"
+DEVICE_MODES = ("cdi", "nvidia", "none")
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
+_SLUG = re.compile(r"[a-z]([a-z0-9-]{0,28}[a-z0-9])?")
+_HOOK_MOUNTS = "/var/run/nvidia-container-devices"
+
+
+def project_name(server: str) -> str:
+    """Return the NAME of the container of the Hub's server `server` ("" is the default server).
+
+    A slug stands for itself; any other name (servers made before JupyterHub had slugs) becomes its
+    readable part and a hash behind an underscore, which no slug has, so that two never meet.
+
+    Raises:
+        RequestRefused: the name is the one reserved for the default server.
+    """
+    if server == "":
+        return DEFAULT_SERVER
+    if server == DEFAULT_SERVER:
+        raise RequestRefused(
+            f"The name {DEFAULT_SERVER!r} is reserved for your default server. Give this one another name."
+        )
+    if _SLUG.fullmatch(server):
+        return server
+    readable = re.sub(r"[^a-z0-9]+", "-", server.lower()).strip("-")[:30] or "server"
+    return f"{readable}_{hashlib.sha256(server.encode()).hexdigest()[:8]}"
+
+
+def container_name(server: str, uid: int) -> str:
+    """Return `NAME._.UID`, the name under which AIME's tools look for the container."""
+    return f"{project_name(server)}._.{uid}"
+
+
+def image_name(server: str, account: Account) -> str:
+    """Return the container's own image tag, `PROJECT-USER-image:UID`.
+
+    `mlc remove` deletes the image its container was made from: it shall remove a tag, never the
+    image that others share. The UID keeps `a-b`/`c` and `a`/`b-c` apart.
+    """
+    user = re.sub(r"[^a-z0-9]+", "-", account.name.lower()).strip("-") or "user"
+    project = re.sub(r"[^a-z0-9]+", "-", project_name(server)).strip("-")
+    return f"{project}-{user}-image:{account.uid}"
+
+
+def is_own_tag(image: str) -> bool:
+    """Whether an image reference has the form that `image_name` gives."""
+    return re.fullmatch(r"[a-z0-9-]+-image:\d+", image) is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerPlan:
+    """Everything that decides what a container is, gathered before Docker is asked.
+
+    `devices` are slot UUIDs; `limits` are host-config arguments made by the limits; `environment`
+    is the server's. `ulimits` maps a name to its value (-1 is unlimited).
+    """
+
+    name: str
+    project: str
+    account: Account
+    image: str
+    framework: str
+    architecture: str
+    custom_image: str
+    nonce: str
+    command: tuple[str, ...]
+    port: int
+    network: str
+    device_mode: str
+    devices: tuple[str, ...] = ()
+    mounts: tuple[Mount, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    limits: Mapping[str, object] = field(default_factory=dict)
+    ulimits: Mapping[str, int] = field(default_factory=dict)
+    image_labels: Mapping[str, str] = field(default_factory=dict)
+    group_ids: tuple[int, ...] = ()
+    allow_sudo: bool = False
+    privileged: bool = False
+    host_ipc: bool = False
+
+
+def labels(plan: ContainerPlan) -> dict[str, str]:
+    """Return every label of the container; none has a comma, which would crash `mlc list`.
+
+    A label inherited from the image is overridden when it has a comma, or when it is one of AIME's:
+    a base image that somebody committed carries somebody else's name.
+    """
+    mounts = {mount.target: mount.source for mount in plan.mounts}
+    own = {
+        LABEL: plan.account.name,
+        f"{LABEL}.NAME": plan.project,
+        f"{LABEL}.USER": plan.account.name,
+        f"{LABEL}.ARCH": plan.architecture or "-",
+        f"{LABEL}.MLC_VERSION": MLC_VERSION,
+        f"{LABEL}.VERSION": MLC_VERSION,
+        f"{LABEL}.WORK_MOUNT": mounts.get(WORKSPACE, "-"),
+        f"{LABEL}.DATA_MOUNT": mounts.get(DATA, "-"),
+        f"{LABEL}.MODELS_MOUNT": mounts.get(MODELS, "-"),
+        f"{LABEL}.FRAMEWORK": plan.framework,
+        f"{LABEL}.GPUS": ";".join(plan.devices) or "-",
+        f"{LABEL}.CUSTOM_IMAGE": plan.custom_image,
+        MANAGED_LABEL: "true",
+        LEASE_LABEL: plan.nonce,
+    }
+    inherited = {
+        name: value.replace(",", ";")
+        for name, value in plan.image_labels.items()
+        if "," in value or name.startswith(f"{LABEL}.")
+    }
+    return {name: value.replace(",", ";") for name, value in (inherited | own).items()}
+
+
+def device_requests(mode: str, devices: Sequence[str]) -> list[dict[str, object]]:
+    """Return Docker's device requests for the slots `devices`; one request only, never a count."""
+    if not devices or mode == "none":
+        return []
+    if mode == "cdi":
+        names = [f"nvidia.com/gpu={device}" for device in devices]
+        return [{"Driver": "cdi", "DeviceIDs": names}]
+    return [{"Driver": "nvidia", "DeviceIDs": list(devices), "Capabilities": [["gpu"]]}]
+
+
+def create_kwargs(plan: ContainerPlan) -> dict[str, object]:
+    """Return the arguments of docker-py's `create_container`; `host_config` holds those of
+    `create_host_config`.
+
+    The container runs unprivileged, as the person, behind an init, without new privileges and
+    without capabilities, unless the plan says otherwise.
+    """
+    _refuse_hook_mounts(plan.mounts)
+    environment = dict(plan.environment)
+    # Under a default nvidia runtime an image with NVIDIA_VISIBLE_DEVICES=all would get every GPU.
+    environment["NVIDIA_VISIBLE_DEVICES"] = "void"
+    return {
+        "image": plan.image,
+        "name": plan.name,
+        "command": list(plan.command),
+        "entrypoint": [],
+        "environment": environment,
+        "labels": labels(plan),
+        "user": f"{plan.account.uid}:{plan.account.gid}",
+        "working_dir": WORKSPACE,
+        "ports": {f"{plan.port}/tcp": None},
+        "tty": False,
+        "stdin_open": False,
+        "host_config": _host_config(plan),
+    }
+
+
+def _host_config(plan: ContainerPlan) -> dict[str, object]:
+    config: dict[str, object] = {
+        # `mlc-open` stops a container that has only two lines in `docker top` when one leaves its shell.
+        "init": True,
+        "auto_remove": False,
+        "network_mode": plan.network,
+        "mounts": [
+            {"Type": "bind", "Source": mount.source, "Target": mount.target, "ReadOnly": mount.read_only}
+            for mount in plan.mounts
+        ],
+        "device_requests": device_requests(plan.device_mode, plan.devices),
+        "ulimits": [{"Name": name, "Soft": value, "Hard": value} for name, value in plan.ulimits.items()],
+        "group_add": [str(gid) for gid in plan.group_ids],
+        "privileged": plan.privileged,
+        **plan.limits,
+    }
+    if plan.host_ipc:
+        config["ipc_mode"] = "host"
+    if not plan.allow_sudo and not plan.privileged:
+        config["security_opt"] = ["no-new-privileges"]
+        config["cap_drop"] = ["ALL"]
+    return config
+
+
+def _refuse_hook_mounts(mounts: Sequence[Mount]) -> None:
+    # A mount below this path is a request for GPUs to NVIDIA's hook.
+    for mount in mounts:
+        if mount.target.startswith(_HOOK_MOUNTS):
+            raise RequestRefused(f"Nothing can be mounted at {mount.target}. Choose another place.")
+
+
+def fingerprint(kwargs: Mapping[str, object], image_id: str) -> str:
+    """Return a hash of what a resumed container must have in common with a fresh one.
+
+    The environment (tokens) and the nonce differ at each start and do not count; the image counts by
+    its content, since its tag moves.
+    """
+    own = {name: value for name, value in kwargs.items() if name not in ("environment", "labels")}
+    text = image_id + repr(_sorted(own)) + repr(sorted(_stable_labels(kwargs).items()))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _stable_labels(kwargs: Mapping[str, object]) -> dict[str, str]:
+    given = kwargs.get("labels")
+    assert isinstance(given, Mapping)
+    return {name: value for name, value in given.items() if name != LEASE_LABEL}
+
+
+def _sorted(value: object) -> object:
+    if isinstance(value, Mapping):
+        return sorted((str(key), _sorted(item)) for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return [_sorted(item) for item in value]
+    return value
+
+
+def from_inspect(inspected: Mapping[str, object]) -> Container:
+    """Return the container that Docker's inspect JSON describes."""
+    state = _mapping(inspected.get("State"))
+    config = _mapping(inspected.get("Config"))
+    exit_code = state.get("ExitCode")
+    names = {str(key): str(value) for key, value in _mapping(config.get("Labels")).items()}
+    return Container(
+        id=str(inspected["Id"]),
+        name=str(inspected.get("Name", "")).lstrip("/"),
+        image=str(config.get("Image", "")),
+        image_id=str(inspected.get("Image", "")),
+        state=str(state.get("Status", "")),
+        labels=names,
+        nonce=names.get(LEASE_LABEL, ""),
+        devices=pinned_devices(inspected),
+        exit_code=exit_code if isinstance(exit_code, int) else 0,
+    )
+
+
+ALL_DEVICES = "all"
+
+
+def pinned_devices(inspected: Mapping[str, object]) -> tuple[str, ...]:
+    """Return what GPUs a container was given, by anybody's tool, as ids in its own words.
+
+    Ids are an index, `0:1`, a GPU- or MIG-UUID; `all` stands for a count of -1. Read from device
+    requests (drivers nvidia, cdi and empty) and, under the nvidia runtime, from the environment.
+    """
+    host = _mapping(inspected.get("HostConfig"))
+    config = _mapping(inspected.get("Config"))
+    found: list[str] = []
+    for request in _items(host.get("DeviceRequests")):
+        ids = [str(item).removeprefix("nvidia.com/gpu=") for item in _sequence(request.get("DeviceIDs"))]
+        if request.get("Driver") in ("", "nvidia", "cdi", None):
+            found += ids or ([ALL_DEVICES] if request.get("Count") == -1 else [])
+    if host.get("Runtime") == "nvidia":
+        for entry in _sequence(config.get("Env")):
+            key, _, value = str(entry).partition("=")
+            if key == "NVIDIA_VISIBLE_DEVICES" and value not in ("void", "none", ""):
+                found += value.split(",")
+    for device in _items(host.get("Devices")):
+        match = re.fullmatch(r"/dev/nvidia(\d+)", str(device.get("PathOnHost", "")))
+        if match:
+            found.append(match[1])
+    return tuple(dict.fromkeys(found))
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _sequence(value: object) -> Sequence[object]:
+    return value if isinstance(value, (list, tuple)) else ()
+
+
+def _items(value: object) -> list[Mapping[str, object]]:
+    return [_mapping(item) for item in _sequence(value)]

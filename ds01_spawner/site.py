@@ -1,0 +1,227 @@
+"""The site's settings, `c.DS01.*`, and the one `Core` that is made from them.
+
+The Hub, the service and the command line read the same configuration and get the same rooms.
+"""
+
+from __future__ import annotations
+
+import shlex
+from functools import cached_property
+from pathlib import Path
+
+import jupyterhub
+from traitlets import Bool, CaselessStrEnum, Dict, Float, Integer, List, Unicode, Union
+from traitlets import Callable as CallableTrait
+from traitlets.config import LoggingConfigurable
+
+from .adapters import nvml
+from .adapters.box import read_box
+from .adapters.builder import Builder
+from .adapters.engine import DockerEngine
+from .adapters.ledger import Ledger
+from .core import Core, Images, Leases, Offers
+from .image import DEFAULT_BASE_PACKAGES, DEFAULT_USE_CASES
+from .model import Inventory
+
+
+class DS01(LoggingConfigurable):
+    """Settings of the whole site; each trait's help is its manual."""
+
+    catalog_file = Unicode(
+        "",
+        config=True,
+        help="""AIME's catalog, `ml_images.repo`. Empty: searched where AIME and DS01 install it; without any,
+        a Docker Hub image of the framework is used, with a warning. It is read anew when it changes.""",
+    )
+    architecture = Unicode(
+        "",
+        config=True,
+        help="""The catalog's architecture: CUDA, CUDA_AMPERE, CUDA_ADA, CUDA_BLACKWELL, ROCM5 or ROCM6.
+        Empty: `$MLC_ARCH`, else read from the GPUs.""",
+    )
+    limits_file = Unicode(
+        "",
+        config=True,
+        help="""DS01's `resource-limits.yaml`; `user-overrides.yaml` and `groups/NAME.members` are read beside it.
+        Empty: searched where DS01 installs it; without any, everybody has one slot in one container.""",
+    )
+    ledger_url = Unicode(
+        "sqlite:////var/lib/ds01/ledger.sqlite",
+        config=True,
+        help="SQLAlchemy URL of the ledger of leases; its folder is made if missing. SQLite or PostgreSQL.",
+    )
+    inventory = Unicode(
+        "nvml",
+        config=True,
+        help="Where the GPUs are read: `nvml`, or the path of a box file that describes simulated ones.",
+    )
+    device_mode = CaselessStrEnum(
+        ["auto", "cdi", "nvidia", "none"],
+        "auto",
+        config=True,
+        help="""How Docker is given the GPUs: `cdi`; `nvidia`, the legacy hook; `none`, not at all (simulation);
+        `auto` takes what `docker info` shows.""",
+    )
+    strategy = Unicode(
+        "",
+        config=True,
+        help="""Which free slot is taken: `pack` fills the fullest GPU first, so that whole GPUs stay whole;
+        `least_allocated` spreads. Empty: `gpu_allocation.strategy` of the limits file, else `pack`.""",
+    )
+    accounts = Unicode(
+        "host",
+        config=True,
+        help="Where users have their UID and home: `host` (the machine's own), or a passwd-format file.",
+    )
+    login_name = CallableTrait(
+        None,
+        allow_none=True,
+        config=True,
+        help="""A function from the Hub's user name to the login name on this machine, where they differ:
+        the Hub lowercases names, and AIME's tools go by the login.""",
+    )
+    min_uid = Integer(1000, config=True, help="Accounts below this UID (root, system accounts) are refused.")
+    supplementary_groups = List(
+        Unicode(),
+        ["video"],
+        config=True,
+        help="Groups of the host that a member keeps inside her container. Never add docker: it is root.",
+    )
+    mount_roots = List(
+        Unicode(),
+        ["{home}"],
+        config=True,
+        help="""Directories below which mounts may lie, after symlinks are resolved; `{home}`, `{username}` and
+        `{uid}` are filled in. Add shared ones, e.g. `/srv/datasets`.""",
+    )
+    network_name = Unicode(
+        "ds01",
+        config=True,
+        help="Docker network of the servers; made if missing, containers apart from each other.",
+    )
+    docker_host = Unicode(
+        "", config=True, help="Docker's address, `unix://…`. Empty: `$DOCKER_HOST`, else Docker's default."
+    )
+    docker_command = Union(
+        [Unicode(), List(Unicode())],
+        default_value="docker",
+        config=True,
+        help="The command that builds images: a Docker CLI with BuildKit (20.10, or newer with buildx).",
+    )
+    docker_pool_size = Integer(
+        16,
+        min=1,
+        config=True,
+        help="How many short Docker calls run at once. One slow start blocks nobody else.",
+    )
+    build_pool_size = Integer(2, min=1, config=True, help="How many images are built at once.")
+    ca_bundle = Unicode(
+        "", config=True, help="CA certificates (PEM) that builds trust; a mount, never in the image."
+    )
+    pip_config = Unicode("", config=True, help="A pip.conf for builds; a mount, never in the image.")
+    apt_config = Unicode("", config=True, help="An apt.conf for builds; a mount, never in the image.")
+    build_network = Unicode(
+        "", config=True, help="Network of builds (`docker build --network`). Empty: Docker's."
+    )
+    runtime_image = Unicode(
+        "",
+        config=True,
+        help="""An image with a relocatable Python (3.10 or newer) at /opt/python, copied into base images whose own
+        Python is too old or missing. Empty: such bases are refused by name.""",
+    )
+    use_cases = Dict(
+        {name: list(packages) for name, packages in DEFAULT_USE_CASES.items()},
+        config=True,
+        help="Packages of each use case, by its name on the form.",
+    )
+    base_packages = List(
+        Unicode(), list(DEFAULT_BASE_PACKAGES), config=True, help="Python packages that every image gets."
+    )
+    base_system_packages = List(Unicode(), [], config=True, help="Debian packages that every image gets.")
+    maintainer = Unicode("DS01", config=True, help="The label aime.mlc.MAINTAINER of the images; no comma.")
+    shared_containers_block = Bool(
+        False,
+        config=True,
+        help="""Whether a container that somebody gave all GPUs (`--gpus all`) blocks every slot. Off: one such
+        container would shut the whole lab out; it is logged instead.""",
+    )
+    slice_pattern = Unicode(
+        "ds01-{group}.slice",
+        config=True,
+        help="The cgroup parent of containers; today's DS01 uses `ds01-{group}-{user}.slice`.",
+    )
+    start_deadline_seconds = Float(
+        300, config=True, help="How long creating and starting a container may take before its lease expires."
+    )
+    socket_path = Unicode(
+        "/run/ds01/ds01.sock", config=True, help="Socket of the service, for the `ds01` command."
+    )
+
+    def log_in_as(self, user_name: str) -> str:
+        """Return the login name of a Hub user."""
+        return user_name if self.login_name is None else str(self.login_name(user_name))
+
+    @cached_property
+    def engine(self) -> DockerEngine:
+        """The one Docker client of the process."""
+        return DockerEngine(docker_host=self.docker_host, pool_size=self.docker_pool_size)
+
+    @cached_property
+    def device_hand_over(self) -> str:
+        """`cdi`, `nvidia` or `none`."""
+        return self.engine.device_mode() if self.device_mode == "auto" else str(self.device_mode)
+
+    def read_inventory(self) -> Inventory:
+        """Read the GPUs from where the settings say."""
+        if self.inventory == "nvml":
+            return nvml.read_inventory()
+        return read_box(Path(self.inventory))
+
+    @cached_property
+    def core(self) -> Core:
+        """The use cases on this site's adapters."""
+        ledger = Ledger(self.ledger_url)
+        offers = Offers(
+            ledger=ledger,
+            read_inventory=self.read_inventory,
+            catalog_file=self.catalog_file,
+            limits_file=self.limits_file,
+            architecture=self.architecture,
+            accounts=self.accounts,
+            min_uid=self.min_uid,
+            supplementary_groups=self.supplementary_groups,
+            mount_roots=self.mount_roots,
+            strategy=self.strategy,
+        )
+        return Core(
+            offers=offers,
+            images=self._images(),
+            leases=Leases(
+                ledger=ledger,
+                engine=self.engine,
+                offers=offers,
+                start_deadline_seconds=self.start_deadline_seconds,
+                shared_containers_block=self.shared_containers_block,
+            ),
+        )
+
+    def _images(self) -> Images:
+        command = self.docker_command
+        builder = Builder(
+            docker_command=shlex.split(command) if isinstance(command, str) else list(command),
+            docker_host=self.docker_host,
+            ca_bundle=self.ca_bundle,
+            pip_config=self.pip_config,
+            apt_config=self.apt_config,
+            build_network=self.build_network,
+        )
+        return Images(
+            engine=self.engine,
+            builder=builder,
+            hub_version=jupyterhub.__version__,
+            runtime_image=self.runtime_image,
+            base_packages=self.base_packages,
+            base_system_packages=self.base_system_packages,
+            use_cases=self.use_cases,
+            maintainer=self.maintainer,
+        )

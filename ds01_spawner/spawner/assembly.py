@@ -1,0 +1,205 @@
+"""From an accepted request to Docker's arguments: blocking steps, each a function for a pool thread."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+
+from .. import identity, limits, mlc
+from ..adapters.engine import DockerEngine, File
+from ..adapters.mounts import Wish
+from ..core import Offers
+from ..errors import MountRefused
+from ..model import Account, BaseImage, BuiltImage, Lease, Limits, Mount, ServerRequest
+from ..templating import template_directory
+
+HUB_PYTHON = "/opt/ds01/hub/bin/python"
+START_PROGRAM = "/opt/ds01/start.py"
+MOUNTS_FILE = "/opt/ds01/mounts.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A request that was accepted, with all that was looked up for it."""
+
+    request: ServerRequest
+    account: Account
+    limits: Limits
+    base: BaseImage
+    container_name: str
+    wishes: tuple[Wish, ...]
+
+    @property
+    def wish(self) -> str:
+        """What is leased, in words."""
+        count, profile = self.request.gpu_count, self.request.gpu_profile
+        if not count:
+            return "a place for your server (no GPU)"
+        return f"{count} × {'full GPU' if profile == 'full' else profile}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """What of the site's and the server's settings decides the container."""
+
+    device_mode: str
+    slice_pattern: str
+    network: str
+    port: int
+    arguments: tuple[str, ...]
+    ulimits: Mapping[str, int]
+    allow_sudo: bool
+    privileged: bool
+    host_ipc: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assembled:
+    """A container that could be created now, but for its lease and its environment.
+
+    `gateway` is the address at which it reaches the Hub, "" on the host's network.
+    """
+
+    plan: mlc.ContainerPlan
+    image: BuiltImage
+    fingerprint: str
+    gateway: str
+
+
+def decide(
+    offers: Offers, asked: ServerRequest, *, login: str, groups: tuple[str, ...], server: str, home_dir: str
+) -> Prepared:
+    """Hold a request against account, limits, catalog, GPUs and directories.
+
+    Raises:
+        DS01Error: the first thing that stands against it.
+    """
+    account = offers.account(login)
+    effective = limits.lower(
+        offers.limits_for(login, groups),
+        cpus=asked.cpus,
+        memory=asked.memory,
+        shm_size=asked.shm_size,
+        pids_limit=asked.pids_limit,
+    )
+    prepared = Prepared(
+        request=asked,
+        account=account,
+        limits=effective,
+        base=offers.check(login, asked, effective),
+        container_name=mlc.container_name(server, account.uid),
+        wishes=_wishes(asked, account, home_dir),
+    )
+    offers.open_mounts(account, prepared.wishes)
+    return prepared
+
+
+def _wishes(asked: ServerRequest, account: Account, home_dir: str) -> tuple[Wish, ...]:
+    wishes = [
+        Wish(source=home_dir, target=container_home(account), create=True),
+        Wish(source=asked.workspace_dir, target=mlc.WORKSPACE, create=True),
+    ]
+    if asked.data_dir:
+        wishes.append(Wish(source=asked.data_dir, target=mlc.DATA, read_only=True))
+    if asked.models_dir:
+        wishes.append(Wish(source=asked.models_dir, target=mlc.MODELS, read_only=True))
+    return tuple(wishes)
+
+
+def container_home(account: Account) -> str:
+    """Return her home as the container sees it."""
+    return f"/home/{account.name}"
+
+
+def assemble(
+    engine: DockerEngine, offers: Offers, prepared: Prepared, image: BuiltImage, *, server: str, site: Site
+) -> Assembled:
+    """Return the container to be, its directories opened once more with her credentials."""
+    gateway = "" if site.network == "host" else engine.ensure_network(site.network)
+    ulimits = site.ulimits if engine.supports_ulimits(image.tag, site.ulimits) else {}
+    account = prepared.account
+    plan = mlc.ContainerPlan(
+        name=prepared.container_name,
+        project=mlc.project_name(server),
+        account=account,
+        image=mlc.image_name(server, account),
+        framework=f"{prepared.base.framework}-{prepared.base.version}",
+        architecture=prepared.base.architecture,
+        custom_image=prepared.request.base_image,
+        nonce="",
+        command=(HUB_PYTHON, "-I", START_PROGRAM, *site.arguments),
+        port=site.port,
+        network=site.network,
+        device_mode=site.device_mode if prepared.request.gpu_count else "none",
+        mounts=offers.open_mounts(account, prepared.wishes),
+        limits=limits.create_limits(
+            prepared.limits, site.slice_pattern, account.name, host_cpus=engine.cpus()
+        ),
+        ulimits=ulimits,
+        image_labels=image.labels,
+        group_ids=tuple(gid for _, gid in account.groups),
+        allow_sudo=site.allow_sudo,
+        privileged=site.privileged,
+        host_ipc=site.host_ipc,
+    )
+    fingerprint = mlc.fingerprint(mlc.create_kwargs(plan), image.id)
+    return Assembled(plan=plan, image=image, fingerprint=fingerprint, gateway=gateway)
+
+
+def recheck_mounts(offers: Offers, prepared: Prepared, mounts: tuple[Mount, ...]) -> None:
+    """Open her directories again and compare: a path may have been swapped since.
+
+    Raises:
+        MountRefused: one of them is another directory now.
+    """
+    if offers.open_mounts(prepared.account, prepared.wishes) != mounts:
+        raise MountRefused("One of your directories was replaced during the start. Please start again.")
+
+
+def create_arguments(
+    assembled: Assembled,
+    lease: Lease,
+    environment: Mapping[str, str],
+    *,
+    extra: Mapping[str, object],
+    extra_host_config: Mapping[str, object],
+) -> dict[str, object]:
+    """Return the arguments of `DockerEngine.create`; what the contract names wins over an admin's extras."""
+    account = assembled.plan.account
+    home = container_home(account)
+    environment = {**environment, "HOME": home, "USER": account.name, "LOGNAME": account.name}
+    plan = replace(
+        assembled.plan,
+        nonce=lease.nonce,
+        devices=lease.slots,
+        environment={**environment, "SHELL": account.shell},
+    )
+    ours = mlc.create_kwargs(plan)
+    host_config = ours.pop("host_config")
+    assert isinstance(host_config, dict)
+    return {**extra, **ours, "host_config": {**extra_host_config, **host_config}}
+
+
+def give_identity(engine: DockerEngine, assembled: Assembled, container_id: str) -> None:
+    """Write who she is, and what starts her server, into the created container."""
+    plan = assembled.plan
+    read = engine.read_file
+    passwd = read(container_id, assembled.image.id, "/etc/passwd").decode(errors="replace")
+    group = read(container_id, assembled.image.id, "/etc/group").decode(errors="replace")
+    mounts = [{"target": m.target, "device": m.device, "inode": m.inode} for m in plan.mounts]
+    files = [
+        File(path="/etc/passwd", content=identity.merge_passwd(passwd, _inside(plan.account)).encode()),
+        File(path="/etc/group", content=identity.merge_group(group, plan.account).encode()),
+        File(path=MOUNTS_FILE, content=json.dumps(mounts).encode()),
+        File(path=START_PROGRAM, content=(template_directory() / "start.py").read_bytes()),
+    ]
+    if plan.allow_sudo:
+        rule = f"{plan.account.name} ALL=(ALL) NOPASSWD:ALL\n".encode()
+        files.append(File(path="/etc/sudoers.d/ds01", content=rule, mode=0o440))
+    engine.put_files(container_id, tuple(files))
+
+
+def _inside(account: Account) -> Account:
+    return replace(account, home=PurePosixPath(container_home(account)))

@@ -1,0 +1,464 @@
+"""DS01Spawner: one server from the student's options to a leased container, and its end.
+
+Only this module and the service await; what blocks runs in one of two pools, builds apart from short
+calls, so that nobody waits for somebody else's start, stop or build.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, ClassVar, TypeVar
+
+import docker.errors
+from dockerspawner import DockerSpawner
+from requests import RequestException
+from traitlets import Bool, CaselessStrEnum, Integer, Unicode, default
+
+from .. import form, mlc, request
+from ..errors import ConfigBroken, DS01Error, EngineUnavailable, LedgerUnavailable, NameTaken
+from ..model import LeaseState
+from ..site import DS01
+from . import assembly
+from .progress import Progress
+from .refusal import OnlyAForm, SpawnRefused
+from .settings import ServerSettings
+
+T = TypeVar("T")
+
+
+class DS01Spawner(ServerSettings, DockerSpawner):  # type: ignore[misc]
+    """A DockerSpawner whose servers hold a lease, run a layered image, and open with `mlc-open`."""
+
+    # A container outlives a stop until we remove it: Docker's AutoRemove would let `mlc stop` delete it.
+    remove = Bool(
+        False, help="Always off; a stop from the Hub removes the container, a stop over SSH does not."
+    )
+    pull_policy = CaselessStrEnum(
+        ["always", "ifnotpresent", "never", "skip"], "skip", help="Images are ensured before a start."
+    )
+    use_internal_ip = Bool(True, help="Servers are reached on their own network.")
+    network_name = Unicode(help="Set by c.DS01.network_name.")
+    notebook_dir = Unicode(mlc.WORKSPACE, config=True, help="Where Jupyter starts.")
+    default_url = Unicode("/lab", config=True, help="What opens first.")
+    start_timeout = Integer(3600, config=True, help="Seconds for build and start together.")
+    http_timeout = Integer(
+        120, config=True, help="Seconds until Jupyter must answer once its container runs."
+    )
+    stop_grace_seconds = Integer(
+        10, min=1, config=True, help="Seconds between SIGTERM and SIGKILL when a server is stopped."
+    )
+
+    _site: ClassVar[DS01 | None] = None
+    _short_pool: ClassVar[ThreadPoolExecutor | None] = None
+    _build_pool: ClassVar[ThreadPoolExecutor | None] = None
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._calls: set[Future[Any]] = set()
+        self._prepared: assembly.Prepared | None = None
+        self._accepted_options: dict[str, Any] | None = None
+        self._progress: Progress | None = None
+        self._last_status: int | str | None = 0
+        self._unsettled = False
+        self._is_held = False
+        self._own_settings: dict[str, Any] = {}
+
+    # the house -------------------------------------------------------------------------------------
+
+    @property
+    def site(self) -> DS01:
+        """The site's settings and rooms, one for all servers of the Hub."""
+        cls = type(self)
+        if cls._site is None:
+            cls._site = DS01(config=self.config)
+        return cls._site
+
+    @property
+    def executor(self) -> ThreadPoolExecutor:
+        """The pool of short calls, in place of DockerSpawner's one thread."""
+        cls = type(self)
+        if cls._short_pool is None:
+            cls._short_pool = ThreadPoolExecutor(self.site.docker_pool_size, thread_name_prefix="ds01-call")
+        return cls._short_pool
+
+    @property
+    def builders(self) -> ThreadPoolExecutor:
+        """The pool of builds."""
+        cls = type(self)
+        if cls._build_pool is None:
+            cls._build_pool = ThreadPoolExecutor(self.site.build_pool_size, thread_name_prefix="ds01-build")
+        return cls._build_pool
+
+    @property
+    def client(self) -> Any:
+        """docker-py's client, the one of the site's engine."""
+        return self.site.engine.client
+
+    @default("network_name")
+    def _default_network_name(self) -> str:
+        return "host" if self.host_network else self.site.network_name
+
+    async def _call(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """Run a short blocking call; what is under way when we are cancelled is awaited before settling."""
+        future = self.executor.submit(function, *args, **kwargs)
+        self._calls.add(future)
+        future.add_done_callback(self._calls.discard)
+        return await asyncio.wrap_future(future)
+
+    def docker(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        """Call docker-py in the pool; DockerSpawner's own calls come this way."""
+        return self._call(self._docker, method, *args, **kwargs)
+
+    async def _calls_done(self) -> None:
+        while self._calls:
+            await asyncio.wait([asyncio.ensure_future(_outcome(call)) for call in tuple(self._calls)])
+
+    # options ---------------------------------------------------------------------------------------
+
+    @default("options_form")
+    def _default_options_form(self) -> Callable[..., Any]:
+        return lambda spawner: spawner.render_options_form()
+
+    @default("options_from_form")
+    def _default_options_from_form(self) -> Callable[..., Any]:
+        return form.parse
+
+    @default("options_from_query")
+    def _default_options_from_query(self) -> Callable[..., Any]:
+        def refuse(query: Mapping[str, Any]) -> None:
+            raise OnlyAForm("A link fills the form; only its button starts a server.")
+
+        return refuse
+
+    @default("apply_user_options")
+    def _default_apply_user_options(self) -> Callable[..., Any]:
+        return lambda spawner, options: spawner.accept(options)
+
+    @property
+    def _login(self) -> str:
+        return self.site.log_in_as(self.user.name)
+
+    @property
+    def group_names(self) -> tuple[str, ...]:
+        """The Hub's groups of the user."""
+        return tuple(group.name for group in self.user.groups)
+
+    async def profiles(self) -> tuple[Any, ...]:
+        """The profiles that this user may see."""
+        profile_list = self.profile_list
+        if callable(profile_list):
+            profile_list = profile_list(self)
+            if inspect.isawaitable(profile_list):
+                profile_list = await profile_list
+        return request.visible_profiles(request.parse_profiles(profile_list), self.group_names)
+
+    async def render_options_form(self) -> str:
+        """Return the form, filled from a link, or from last time."""
+        try:
+            profiles = await self.profiles()
+            offer = await self._call(self.site.core.offers.offer, self._login, self.group_names)
+        except DS01Error as exc:
+            self.log.error("the form cannot be shown: %s", exc.detail or exc)
+            return form.render_problem(str(exc))
+        return form.render(
+            form.FormView(
+                profiles=profiles,
+                availability=offer.availability,
+                limits=offer.limits,
+                holdings=offer.holdings,
+                frameworks=offer.frameworks,
+                use_cases=self.site.core.images.use_cases,
+                values=self._form_values(),
+                simulated=offer.simulated,
+                gpu_problem=offer.gpu_problem,
+                architecture=offer.architecture,
+                defaults=self._defaults(),
+            )
+        )
+
+    def _form_values(self) -> Mapping[str, Any]:
+        query = {
+            name.removeprefix("opt-"): [value.decode(errors="replace") for value in values]
+            for name, values in (self.handler.request.query_arguments if self.handler else {}).items()
+            if name.startswith("opt-")
+        }
+        if query:
+            return form.from_query(query)
+        return self.user_options if isinstance(self.user_options, dict) else {}
+
+    def _defaults(self) -> request.ServerDefaults:
+        return request.ServerDefaults(
+            framework=self.framework,
+            framework_version=self.framework_version,
+            base_image=self.base_image,
+            use_case=self.use_case,
+            packages=tuple(self.packages),
+            system_packages=tuple(self.system_packages),
+            gpu_profile=self.gpu_profile,
+            gpu_count=self.gpu_count,
+            workspace_dir=self.workspace_dir,
+            data_dir=self.data_dir,
+            models_dir=self.models_dir,
+            allow_custom_base_image=self.allow_custom_base_image,
+            allow_package_options=self.allow_package_options,
+            allow_mount_options=self.allow_mount_options,
+            use_cases=self.site.core.images.use_cases,
+        )
+
+    async def accept(self, options: Any) -> None:
+        """Check the options of a form, a REST call or a respawn, alike, and keep what they mean.
+
+        Raises:
+            SpawnRefused: with the sentence; the refused options are not kept for the next time.
+        """
+        try:
+            parsed = request.parse_options(options)
+            profiles = await self.profiles()
+            profile = request.find_profile(profiles, parsed.profile, self.group_names) if profiles else None
+            self._override(request.overrides_for(profile, parsed) if profile else {})
+            asked = request.build_request(parsed, profile, self._defaults())
+            self._prepared = await self._call(
+                assembly.decide,
+                self.site.core.offers,
+                asked,
+                login=self._login,
+                groups=self.group_names,
+                server=self.name,
+                home_dir=self.home_dir,
+            )
+        except DS01Error as exc:
+            self._forget_options()
+            raise SpawnRefused(exc) from exc
+        self._accepted_options = options
+
+    def _override(self, values: Mapping[str, object]) -> None:
+        """Set what the profile overrides; what an earlier choice overrode goes back first."""
+        for name, value in self._own_settings.items():
+            setattr(self, name, value)
+        self._own_settings = {name: getattr(self, name) for name in values if self.has_trait(name)}
+        for name, value in values.items():
+            if not self.has_trait(name):
+                raise ConfigBroken(
+                    "This profile is set up wrongly. Choose another one, and tell your admin.",
+                    detail=f"spawner_override names {name!r}, which is no setting of DS01Spawner",
+                )
+            setattr(self, name, value)
+
+    def _forget_options(self) -> None:
+        """Give the Hub back what was accepted last: it stores options before anybody looks at them."""
+        if self.orm_spawner is not None:
+            self.orm_spawner.user_options = self._accepted_options
+
+    # start -----------------------------------------------------------------------------------------
+
+    def _object_name_default(self) -> str:
+        if self._prepared is not None:
+            return self._prepared.container_name
+        return ""
+
+    def tell(self, message: str, percent: int | None = None) -> None:
+        """Add a line to the pending page; from any thread."""
+        if self._progress is not None:
+            self._progress.tell(message, percent=percent)
+
+    async def progress(self) -> AsyncIterator[dict[str, object]]:
+        """Yield what happens, from the beginning at each connection."""
+        if self._progress is None:
+            self._progress = Progress()
+        async for event in self._progress.listen():
+            yield event
+
+    async def start(self) -> tuple[str, int]:
+        """Resolve, build, lease, create and start; returns (ip, port).
+
+        Raises:
+            SpawnRefused: with a sentence; what was begun is undone by `stop`, which the Hub calls.
+        """
+        self._progress = Progress()
+        try:
+            await self._calls_done()
+            if self._prepared is None:
+                await self.accept(self.user_options)
+            return await self._start()
+        except DS01Error as exc:
+            raise SpawnRefused(exc) from exc
+        except docker.errors.DockerException as exc:
+            error = EngineUnavailable(
+                "Docker on the server failed while it started your container. Please try again, and tell "
+                "your admin if it happens again.",
+                detail=str(exc),
+            )
+            raise SpawnRefused(error) from exc
+
+    async def _start(self) -> tuple[str, int]:
+        prepared = self._prepared
+        assert prepared is not None
+        leases, images = self.site.core.leases, self.site.core.images
+        await self._refuse_foreign(prepared)
+        self.tell(f"Resolving {prepared.base.framework} {prepared.base.version}: {prepared.base.image}.", 5)
+        if prepared.base.warning:
+            self.tell(prepared.base.warning)
+        image = await asyncio.wrap_future(
+            self.builders.submit(images.ensure, prepared.base, prepared.request, self.tell)
+        )
+        self.tell("The image is built." if image.was_built else "The image is there already.", 65)
+        self._assembled = await self._call(
+            assembly.assemble,
+            self.site.engine,
+            self.site.core.offers,
+            prepared,
+            image,
+            server=self.name,
+            site=await self._assembly_site(),
+        )
+        self.tell("Reserving " + prepared.wish + ".", 70)
+        self._unsettled = True
+        self._claim = await self._call(
+            leases.claim,
+            user=self._login,
+            server=self.name,
+            container_name=prepared.container_name,
+            request=prepared.request,
+            effective=prepared.limits,
+            fingerprint=self._assembled.fingerprint,
+        )
+        # DockerSpawner's start finds the container by get_object and makes it by create_object.
+        self.image = self._assembled.plan.image
+        self.object_name = prepared.container_name
+        self.object_id = self._claim.container.id if self._claim.container else ""
+        address = await super().start()
+        await self._call(leases.activate, self._claim.lease, self.object_id)
+        self._last_status, self._is_held, self._unsettled = None, False, False
+        self.tell("Your container runs; waiting for Jupyter to answer.", 90)
+        return ("127.0.0.1", self.port) if self.host_network else address
+
+    async def _assembly_site(self) -> assembly.Site:
+        return assembly.Site(
+            device_mode=await self._call(lambda: self.site.device_hand_over),
+            slice_pattern=self.site.slice_pattern,
+            network=self.network_name,
+            port=self.port,
+            arguments=tuple(self.get_args()),
+            ulimits=self.ulimits,
+            allow_sudo=self.allow_sudo,
+            privileged=self.privileged,
+            host_ipc=self.host_ipc,
+        )
+
+    async def _refuse_foreign(self, prepared: assembly.Prepared) -> None:
+        foreign = await self._call(self.site.core.leases.foreign_container, prepared.container_name)
+        if foreign is not None:
+            raise NameTaken(
+                f"A container named {foreign.name} exists already and was not made by this Hub. Rename or "
+                "remove it (mlc remove), or give your server another name.",
+                detail=f"id {foreign.id[:12]}, {foreign.state}, image {foreign.image}",
+            )
+
+    async def get_object(self) -> dict[str, Any] | None:
+        """Return Docker's inspect of our own container, None only when Docker says it is gone.
+
+        By id, never by name: whatever else has the name is not ours.
+        """
+        if not self.object_id:
+            return None
+        try:
+            found: dict[str, Any] = await self.docker("inspect_container", self.object_id)
+        except docker.errors.NotFound:
+            self.object_id = ""
+            return None
+        return found
+
+    async def create_object(self) -> dict[str, str]:
+        """Create the container of our lease, give it its identity, and return its id."""
+        lease, engine = self._claim.lease, self.site.engine
+        self.tell("Creating your container.", 75)
+        self._reach_hub()
+        arguments = assembly.create_arguments(
+            self._assembled,
+            lease,
+            self.get_env(),
+            extra=await self._evaluate(self.extra_create_kwargs),
+            extra_host_config={"binds": self.volume_binds, **await self._evaluate(self.extra_host_config)},
+        )
+        await self._call(engine.tag, self._assembled.image.id, self._assembled.plan.image)
+        container_id = await self._call(engine.create, arguments)
+        await self._call(self.site.core.leases.note_container, lease, container_id)
+        await self._call(assembly.give_identity, engine, self._assembled, container_id)
+        return {"Id": container_id}
+
+    def _reach_hub(self) -> None:
+        """Tell the server the Hub's address on its own network, unless the admin gave another."""
+        if self.hub_connect_url is None and self._assembled.gateway:
+            self.hub_connect_url = f"http://{self._assembled.gateway}:{self.hub.port}"
+
+    async def _evaluate(self, extra: Any) -> dict[str, Any]:
+        """Return what an admin adds through DockerSpawner's own settings: a dict, or a callable that gives one."""
+        value = extra(self) if callable(extra) else extra
+        found: dict[str, Any] = await value if inspect.isawaitable(value) else value
+        return found
+
+    async def start_object(self) -> None:
+        """Start it, after her directories were opened once more: they may have been swapped."""
+        assert self._prepared is not None
+        self.tell("Starting your container.", 85)
+        offers, mounts = self.site.core.offers, self._assembled.plan.mounts
+        await self._call(assembly.recheck_mounts, offers, self._prepared, mounts)
+        await super().start_object()
+
+    # state and end ---------------------------------------------------------------------------------
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Restore after a restart of the Hub; a server that has a container counts as running until asked."""
+        super().load_state(state)
+        if self.object_id:
+            self._last_status = None
+
+    @property
+    def will_resume(self) -> bool:
+        """Whether a stopped container is held: the Hub then keeps the token that it has in it."""
+        return self._is_held
+
+    async def poll(self) -> int | str | None:
+        """Return None while it runs, else its exit; if Docker does not answer, the last status stands.
+
+        A start that is not through counts as running, so that the Hub calls `stop` to undo it.
+        """
+        if self._unsettled:
+            return None
+        try:
+            found = await self.get_object()
+            if found is not None and mlc.from_inspect(found).is_running:
+                self._last_status = None
+            else:
+                await self._settle(ended=False)
+                self._last_status = f"ExitCode={found['State']['ExitCode']}" if found else 0
+        except (EngineUnavailable, LedgerUnavailable, docker.errors.DockerException, RequestException) as exc:
+            self.log.warning("no answer about %s, its last status stands: %s", self._log_name, exc)
+        return self._last_status
+
+    async def stop(self, now: bool = False) -> None:
+        """End the server: what is under way first, then container, image tag and lease, in one settling."""
+        await self._calls_done()
+        await self._settle(ended=True)
+        self.object_id = ""
+        self._last_status = 0
+        self.clear_state()
+
+    async def _settle(self, *, ended: bool) -> None:
+        lease = await self._call(
+            self.site.core.leases.settle_server,
+            self._login,
+            self.name,
+            ended=ended,
+            grace_seconds=self.stop_grace_seconds,
+        )
+        self._is_held = lease is not None and lease.state is LeaseState.HELD
+        self._unsettled = False
+
+
+async def _outcome(call: Future[Any]) -> None:
+    """Wait until a call is over, however it ends."""
+    await asyncio.wait([asyncio.wrap_future(call)])

@@ -1,0 +1,47 @@
+"""Where our templates are, and the one Jinja environment that renders them.
+
+In the wheel they lie inside the package, in a checkout (an editable install) beside it.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+
+from .errors import ConfigBroken
+
+
+def template_directory() -> Path:
+    """Return the directory of the templates, that of the wheel first.
+
+    Raises:
+        ConfigBroken: neither exists.
+    """
+    package = Path(__file__).resolve().parent
+    places = (package / "templates", package.parent / "templates")
+    for place in places:
+        if place.is_dir():
+            return place
+    raise ConfigBroken(
+        "The form's templates are missing: tell your admin to install the ds01-spawner package again.",
+        detail=f"no directory at {' or '.join(str(place) for place in places)}",
+    )
+
+
+@cache
+def environment() -> Environment:
+    """Return the environment: HTML is escaped, a name that is not given is an error.
+
+    Raises:
+        ConfigBroken: there are no templates.
+    """
+    return Environment(
+        loader=FileSystemLoader(template_directory()),
+        autoescape=select_autoescape(("html",), default=False),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )

@@ -1,0 +1,220 @@
+"""The real nvidia-ml-py on the simulated library, in a process of its own: what does our adapter make of it?"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import pickle
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ds01_spawner.adapters.box import read_box
+from ds01_spawner.errors import InventoryUnavailable
+from ds01_spawner.model import Inventory
+
+from .build import build_library, find_header, write_stubs
+from .cdi import write_cdi_spec
+
+DEMO = Path(__file__).parents[2] / "hub_config" / "simulated-gpus.box"
+A100 = 'name="NVIDIA A100-SXM4-80GB" memory_mib=81920 cc=8.0'
+READ = """
+import pickle, sys
+from ds01_spawner.adapters.nvml import read_inventory
+from ds01_spawner.errors import InventoryUnavailable
+try:
+    answer = read_inventory()
+except InventoryUnavailable as exc:
+    answer = exc.message
+sys.stdout.buffer.write(pickle.dumps(answer))
+"""
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_library(tmp_path_factory.mktemp("nvml"))
+
+
+def run_python(code: str, library: Path, box: Path | None) -> bytes:
+    env = os.environ | {"LD_LIBRARY_PATH": str(library.parent), "PYTHONPATH": str(ROOT)}
+    env.pop("DS01_BOX", None)
+    if box is not None:
+        env["DS01_BOX"] = str(box)
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout
+
+
+def read(library: Path, box: Path | None) -> Inventory | str:
+    answer = pickle.loads(run_python(READ, library, box))
+    assert isinstance(answer, Inventory | str)
+    return answer
+
+
+def write(path: Path, *lines: str) -> Path:
+    path.write_text("\n".join(lines))
+    return path
+
+
+def test_the_demos_machine_reads_the_same_through_nvml_and_from_its_box_file(library: Path) -> None:
+    expected = read_box(DEMO)
+    assert len(expected.slots) == 8
+    assert read(library, DEMO) == replace(expected, simulated=False)
+
+
+def test_every_kind_of_gpu_reads_the_same_through_nvml_and_from_its_box_file(
+    library: Path, tmp_path: Path
+) -> None:
+    box = write(
+        tmp_path / "box",
+        "driver 570.86.10 # the newest",
+        f"gpu 0 uuid=GPU-a {A100} mig=on",
+        "mig 0:6 uuid=MIG-late profile=1g.10gb+me gi=13 ci=0 slices=1 memory_mib=9728",
+        "mig 0:1 uuid=MIG-early profile=4g.40gb gi=1 ci=0 slices=4 memory_mib=40448",
+        f"gpu 1 uuid=GPU-b {A100} mig=on lost=1",
+        "mig 1:0 uuid=MIG-lost profile=7g.80gb gi=0 ci=0 slices=7 memory_mib=80384",
+        f"gpu 2 uuid=GPU-c {A100} mig=on # no instance was made yet",
+        'gpu 3 uuid=GPU-d name="NVIDIA L40S" memory_mib=46068 cc=8.9 mig=none',
+        'gpu 4 uuid=GPU-e name="NVIDIA A30" memory_mib=24576 cc=8.0 mig=on max_mig=4',
+        "mig 4:3 uuid=MIG-a30 profile=1g.6gb gi=3 ci=0 slices=1 memory_mib=5952",
+    )
+    inventory = read(library, box)
+    assert isinstance(inventory, Inventory)
+    assert [slot.uuid for slot in inventory.slots] == ["MIG-early", "MIG-late", "GPU-d", "MIG-a30"]
+    assert [gpu.index for gpu in inventory.gpus] == [0, 2, 3, 4]
+    assert inventory == replace(read_box(box), simulated=False)
+
+
+@pytest.mark.parametrize("code", [9, 12, 18, 999])
+def test_a_driver_that_does_not_start_is_told_in_the_same_words(
+    library: Path, tmp_path: Path, code: int
+) -> None:
+    box = write(tmp_path / "box", f"init {code}")
+    with pytest.raises(InventoryUnavailable) as refused:
+        read_box(box)
+    assert read(library, box) == refused.value.message
+
+
+def test_a_machine_without_a_box_has_no_driver(library: Path) -> None:
+    message = read(library, None)
+    assert isinstance(message, str)
+    assert "driver is not loaded" in message
+
+
+def test_a_machine_without_the_library_is_told_so(tmp_path: Path) -> None:
+    message = read(tmp_path / "nothing-here.so", DEMO)
+    assert isinstance(message, str)
+    assert "library is not installed" in message
+
+
+def test_a_box_that_changes_is_a_machine_that_changes(library: Path, tmp_path: Path) -> None:
+    box = write(tmp_path / "box", f"gpu 0 uuid=GPU-a {A100} mig=on")
+    changed = box.read_text() + "\nmig 0:2 uuid=MIG-new profile=1g.10gb gi=7 ci=0 slices=1 memory_mib=9728"
+    code = f"""
+import json, pathlib
+from ds01_spawner.adapters.nvml import read_inventory
+before = read_inventory()
+pathlib.Path({str(box)!r}).write_text({changed!r})
+print(json.dumps([[slot.index for slot in found.slots] for found in (before, read_inventory())]))
+"""
+    assert json.loads(run_python(code, library, box)) == [[], ["0:2"]]
+
+
+def test_calls_answer_as_nvidia_documents_them(library: Path, tmp_path: Path) -> None:
+    box = write(
+        tmp_path / "box",
+        "driver 570.86.10",
+        "cuda 12080",
+        f"gpu 0 uuid=GPU-a {A100} mig=on",
+        "mig 0:1 uuid=MIG-a profile=1g.10gb gi=7 ci=0 slices=1 memory_mib=9728",
+        f"gpu 1 uuid=GPU-b {A100} mig=off",
+        "util 1 gpu=35 memory=10",
+        "process MIG-a pid=41 memory_mib=100",
+        "process MIG-a pid=42 memory_mib=200",
+        f"gpu 2 uuid=GPU-c {A100} mig=none",
+        f"gpu 3 uuid=GPU-lost {A100} mig=none lost=1",
+    )
+    code = """
+import ctypes, json
+import pynvml
+from pynvml import *
+nvmlInit()
+def ask(function, *arguments):
+    try:
+        return function(*arguments)
+    except NVMLError as exc:
+        return f"error {exc.value}"
+cut, whole, plain = (nvmlDeviceGetHandleByIndex(index) for index in range(3))
+instance = nvmlDeviceGetHandleByUUID("MIG-a")
+short = c_uint(1)
+room = (c_nvmlProcessInfo_v3_t * 1)()
+print(json.dumps({
+    "driver": nvmlSystemGetDriverVersion(),
+    "cuda": nvmlSystemGetCudaDriverVersion(),
+    "MIG mode": [ask(nvmlDeviceGetMigMode, gpu) for gpu in (cut, whole, plain)],
+    "places": [ask(nvmlDeviceGetMaxMigDeviceCount, gpu) for gpu in (cut, whole, plain)],
+    "empty place": ask(nvmlDeviceGetMigDeviceHandleByIndex, cut, 0),
+    "name": nvmlDeviceGetName(instance),
+    "ids": [nvmlDeviceGetGpuInstanceId(instance), nvmlDeviceGetComputeInstanceId(instance)],
+    "parent": nvmlDeviceGetUUID(nvmlDeviceGetDeviceHandleFromMigDeviceHandle(instance)),
+    "use of cut": [ask(nvmlDeviceGetUtilizationRates, handle) for handle in (instance, cut)],
+    "use of whole": nvmlDeviceGetUtilizationRates(whole).gpu,
+    "unknown": ask(nvmlDeviceGetHandleByUUID, "GPU-nobody"),
+    "lost": [ask(nvmlDeviceGetHandleByUUID, "GPU-lost"), ask(nvmlDeviceGetHandleByIndex, 3)],
+    "processes": [found.pid for found in nvmlDeviceGetComputeRunningProcesses_v3(instance)],
+    "of the parent": [found.gpuInstanceId for found in nvmlDeviceGetComputeRunningProcesses_v3(cut)],
+    "of the other": nvmlDeviceGetComputeRunningProcesses_v3(whole),
+    "short": pynvml.nvmlLib.nvmlDeviceGetComputeRunningProcesses_v3(instance, ctypes.byref(short), room),
+    "used": nvmlDeviceGetMemoryInfo(instance).used >> 20,
+    "used, v2": nvmlDeviceGetMemoryInfo(instance, nvmlMemory_v2).used >> 20,
+    "stub": ask(nvmlDeviceGetFanSpeed, whole),
+}))
+"""
+    assert json.loads(run_python(code, library, box)) == {
+        "driver": "570.86.10",
+        "cuda": 12080,
+        "MIG mode": [[1, 1], [0, 0], "error 3"],
+        "places": [7, 0, 0],
+        "empty place": "error 6",
+        "name": "NVIDIA A100-SXM4-80GB MIG 1g.10gb",
+        "ids": [7, 0],
+        "parent": "GPU-a",
+        "use of cut": ["error 3", "error 3"],
+        "use of whole": 35,
+        "unknown": "error 6",
+        "lost": ["error 15", "error 15"],
+        "processes": [41, 42],
+        "of the parent": [7, 7],
+        "of the other": [],
+        "short": 7,
+        "used": 300,
+        "used, v2": 300,
+        "stub": "error 3",
+    }
+
+
+def test_every_function_of_the_header_is_in_the_library(library: Path) -> None:
+    loaded = ctypes.CDLL(str(library))
+    names = [line.split("(")[0][4:] for line in write_stubs(find_header().read_text(), "").splitlines()]
+    assert len(names) > 300
+    assert [name for name in names if not hasattr(loaded, name)] == []
+
+
+def test_a_cdi_spec_gives_each_slot_its_gpus_node_and_a_capability_of_its_own(tmp_path: Path) -> None:
+    spec = json.loads(write_cdi_spec(DEMO, tmp_path).read_text())
+    paths = {
+        device["name"]: [node["path"] for node in device["containerEdits"]["deviceNodes"]]
+        for device in spec["devices"]
+    }
+    assert paths["2"] == ["/dev/nvidia2"]
+    assert paths["1:3"][0] == "/dev/nvidia1"
+    assert paths["1:3"] == paths["MIG-5a1e0000-0000-5000-8000-000000000103"]
+    assert "0" not in paths
+    assert set(paths["all"]) == {path for found in paths.values() for path in found}
+    capabilities = [found[1] for name, found in paths.items() if ":" in name]
+    assert len(set(capabilities)) == len(capabilities) == 7
