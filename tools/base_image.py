@@ -124,25 +124,16 @@ def ensure_tarball(recipe: Recipe, tarball: Path) -> Path:
         f"deb [signed-by={KEYRING}] {source.uri} {source.release} {' '.join(source.components)}"
         for source in read_apt_sources()
     ]
-    hooks = [f"--customize-hook={command}" for command in recipe.commands]
     with tempfile.TemporaryDirectory(dir=tarball.parent) as scratch:
         # Without documentation, and with mmdebstrap's own cleaning: no package lists, no machine id.
         unfinished = Path(scratch) / "root.tar"
-        run(
-            [
-                *(
-                    "mmdebstrap",
-                    "--quiet",
-                    "--mode=root",
-                    "--variant=apt",
-                    f"--include={','.join(recipe.packages)}",
-                ),
-                *("--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*"),
-                *("--dpkgopt=path-exclude=/usr/share/locale/*", '--aptopt=APT::Install-Recommends "false"'),
-                *(*hooks, SUITE, unfinished, *sources),
-            ],
-            cwd=Path("/"),
-        )
+        options = [
+            *("--quiet", "--mode=root", "--variant=apt", f"--include={','.join(recipe.packages)}"),
+            *("--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*"),
+            *("--dpkgopt=path-exclude=/usr/share/locale/*", '--aptopt=APT::Install-Recommends "false"'),
+            *(f"--customize-hook={command}" for command in recipe.commands),
+        ]
+        run(["mmdebstrap", *options, SUITE, unfinished, *sources], cwd=Path("/"))
         unfinished.rename(tarball)
     return tarball
 

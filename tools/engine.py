@@ -16,7 +16,6 @@ import hashlib
 import http.client
 import json
 import os
-import signal
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -26,13 +25,13 @@ from ipaddress import IPv4Interface
 from pathlib import Path
 
 import network
+import processes
 from binaries import ensure_binaries
 from machine import CACHE, SYSTEM_PATH, ToolError, find_program, main_guard, require_debian_root, run
 
 DIRECTORY = CACHE / "engine"
 START_SECONDS = 60
-STOP_SECONDS = 40
-PROGRAMS = ("dockerd", "containerd", "containerd-shim-runc-v2")
+PROGRAMS = ("dockerd", "containerd", processes.SHIM)
 INSTEAD = "install Docker Engine 25 or newer, switch its CDI feature on, and set DOCKER_HOST"
 
 
@@ -204,27 +203,20 @@ def _start(engine: EngineHandle, programs: Path) -> None:
         f'[grpc]\naddress = "{engine.runtime}/containerd.sock"\n'
     )
     address = ["--address", str(engine.runtime / "containerd.sock")]
-    _spawn(engine, [str(programs / "containerd"), "--config", str(containerd_config), *address], env)
+    log = engine.directory / "containerd.log"
+    processes.spawn([str(programs / "containerd"), "--config", str(containerd_config), *address], env, log)
     _await(engine, "containerd", lambda: (engine.runtime / "containerd.sock").exists())
     # The pidfile is given here, not in the file: the command line then names this Engine's folder.
     pidfile = ["--pidfile", str(engine.runtime / "docker.pid")]
-    _spawn(engine, [str(programs / "dockerd"), "--config-file", str(engine.config_file), *pidfile], env)
+    log = engine.directory / "dockerd.log"
+    processes.spawn([str(programs / "dockerd"), "--config-file", str(engine.config_file), *pidfile], env, log)
     _await(engine, "dockerd", lambda: ask(engine, "/version") is not None)
-
-
-def _spawn(engine: EngineHandle, command: list[str], env: dict[str, str]) -> None:
-    """Start a program in a session of its own, so that it outlives this process and its terminal."""
-    log = engine.directory / f"{Path(command[0]).name}.log"
-    open_null = (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
-    open_log = (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    actions = (open_null, open_log, (os.POSIX_SPAWN_DUP2, 1, 2))
-    os.posix_spawn(command[0], command, env, file_actions=actions, setsid=True)
 
 
 def _await(engine: EngineHandle, program: str, is_ready: Callable[[], bool]) -> None:
     deadline = time.monotonic() + START_SECONDS
     while not is_ready():
-        if not _find_processes(engine, program) or time.monotonic() > deadline:
+        if not processes.find(program, f"{engine.runtime}/") or time.monotonic() > deadline:
             log = engine.directory / f"{program}.log"
             tail = "\n".join(log.read_text(errors="replace").splitlines()[-6:])
             _sweep(engine)
@@ -234,72 +226,20 @@ def _await(engine: EngineHandle, program: str, is_ready: Callable[[], bool]) -> 
 
 def _sweep(engine: EngineHandle) -> None:
     """End what runs of this Engine and undo what it did to the machine."""
+    mark = f"{engine.runtime}/"
     for program in PROGRAMS:
-        _end(engine, program)
+        processes.end(program, mark)
     _unmount(engine)
     if engine.state_file.exists():
         state = json.loads(engine.state_file.read_text())
         network.remove_networks(network.Bridge(state["bridge"], IPv4Interface(state["address"])))
-        if not _is_other_docker_running():
+        if not processes.find("dockerd"):
             if not state["had_docker_chains"]:
                 network.remove_docker_chains()
             network.write_forwarding(state["forwarding_before"])
         engine.state_file.unlink()
     if engine.runtime.exists():
         run(["rm", "-rf", "--one-file-system", engine.runtime])
-
-
-def _end(engine: EngineHandle, program: str) -> None:
-    """Ask this Engine's processes of one program to end, and kill those that do not."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        for pid in _find_processes(engine, program):
-            if program == PROGRAMS[-1]:
-                # A shim that is left over has lost its Engine: its container ends with it.
-                _signal(_list_children(pid), signal.SIGKILL)
-            _signal([pid], number)
-        deadline = time.monotonic() + STOP_SECONDS
-        while _find_processes(engine, program) and time.monotonic() < deadline:
-            time.sleep(0.1)
-
-
-def _signal(pids: Sequence[int], number: signal.Signals) -> None:
-    for pid in pids:
-        try:
-            os.kill(pid, number)
-        except ProcessLookupError:
-            continue
-
-
-def _list_children(pid: int) -> list[int]:
-    try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []
-
-
-def _read_commands() -> Iterator[tuple[int, list[str]]]:
-    """Yield (pid, command line) of every process that is not a zombie."""
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                command = (entry / "cmdline").read_text(errors="replace").rstrip("\0")
-            except OSError:
-                continue
-            if command:
-                yield int(entry.name), command.split("\0")
-
-
-def _find_processes(engine: EngineHandle, program: str) -> list[int]:
-    """List this Engine's processes: of the program, and with its runtime folder on the command line."""
-    return [
-        pid
-        for pid, command in _read_commands()
-        if Path(command[0]).name == program and any(f"{engine.runtime}/" in word for word in command[1:])
-    ]
-
-
-def _is_other_docker_running() -> bool:
-    return any(Path(command[0]).name == "dockerd" for _, command in _read_commands())
 
 
 def _unmount(engine: EngineHandle) -> None:

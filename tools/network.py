@@ -7,6 +7,7 @@ belongs to another Docker on the same machine by address alone, even after a cra
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import shlex
 from collections.abc import Iterator
@@ -154,7 +155,7 @@ def _delete_rule(table: str, rule: list[str]) -> None:
 
 
 def _belongs(rule: list[str], links: set[str], pool: IPv4Network) -> bool:
-    for option, value in zip(rule, rule[1:]):
+    for option, value in itertools.pairwise(rule):
         if option in ("-i", "-o") and value in links:
             return True
         if option in ("-s", "-d", "--to-destination") and _lies_in(value.split(":")[0], pool):

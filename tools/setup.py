@@ -38,7 +38,7 @@ def is_installed(package: str) -> bool:
 
 def list_missing(purpose: str, *, browser: bool) -> list[str]:
     """Name the packages to install, in a stable order and once each."""
-    programs, packages = dict(DEMO_PROGRAMS), DEMO_PACKAGES
+    programs, packages = dict(DEMO_PROGRAMS), list(DEMO_PACKAGES)
     if purpose == "test":
         programs |= TEST_PROGRAMS
         packages += TEST_PACKAGES

@@ -144,7 +144,7 @@ def _add_line(box: _Box, line: str) -> None:
     if form is None:
         raise ValueError(f"{kind!r} is none of {', '.join(_FORMS)}")
     if not rest or not re.fullmatch(form.subject, rest[0]):
-        raise ValueError(f"{kind} is followed by {rest[0] if rest else 'nothing'!r}")
+        raise ValueError(f"{kind} is followed by {repr(rest[0]) if rest else 'nothing'}")
     values = _read_values(form, rest[1:])
     if kind == "gpu":
         _add_gpu(box, int(rest[0]), values)

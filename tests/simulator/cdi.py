@@ -50,7 +50,7 @@ def write_cdi_spec(box_path: Path, directory: Path) -> Path:
 
 
 def list_nodes(slot: Slot) -> list[dict[str, object]]:
-    """Return the CDI device nodes of one slot: its GPU's, and for a MIG instance one capability of its own."""
+    """Return one slot's CDI device nodes: its GPU's, and for a MIG instance a capability of its own."""
     gpu, _, place = slot.index.partition(":")
     nodes = [make_node(f"/dev/nvidia{gpu}", GPU_MAJOR, int(gpu))]
     if place:

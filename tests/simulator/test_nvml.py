@@ -1,4 +1,4 @@
-"""The real nvidia-ml-py on the simulated library, in a process of its own: what does our adapter make of it?"""
+"""The real nvidia-ml-py on the simulated library, in a process of its own, read by our adapter."""
 
 from __future__ import annotations
 

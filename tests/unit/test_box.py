@@ -58,7 +58,7 @@ def test_a_blank_in_quotes_and_a_hash_in_quotes_belong_to_the_value() -> None:
         (f"gpu 1 {GPU} mig=maybe", "'mig=maybe' has no valid value"),
         (f"gpu 1 {GPU} mig=off colour=red", "'colour=red' is not known here"),
         (f"gpu 1 {GPU} mig=off mig=on", "mig stands twice"),
-        ('gpu 1 uuid=GPU-b name="open memory_mib=1 cc=8.0 mig=off', "is not known here"),
+        ('gpu 1 uuid=GPU-b name="open memory_mib=1 cc=8.0 mig=off', "has no valid value"),
         (f"mig 0:1 uuid=MIG-a {MIG}", "0:1 is taken"),
         (f"mig 0:7 uuid=MIG-b {MIG}", "past the 7 places"),
         (f"mig 3:0 uuid=MIG-b {MIG}", "no GPU before this line is 3"),
