@@ -133,7 +133,9 @@ def _explain_conflict(match: re.Match[str], text: str) -> str:
     names = " and ".join(hers) or "What you asked for"
     verb = "conflict" if len(hers) > 1 else "conflicts"
     if _KERNEL_FAMILY.search(match[0] + cause):
-        return f"{names} {verb} with what the notebook kernel needs. Ask for another version, or leave it out."
+        return (
+            f"{names} {verb} with what the notebook kernel needs. Ask for another version, or leave it out."
+        )
     return f"{names} {verb} with another package. Leave one out, or ask for other versions."
 
 

@@ -204,23 +204,26 @@ def _start(engine: EngineHandle, programs: Path) -> None:
     )
     address = ["--address", str(engine.runtime / "containerd.sock")]
     log = engine.directory / "containerd.log"
-    processes.spawn([str(programs / "containerd"), "--config", str(containerd_config), *address], env, log)
-    _await(engine, "containerd", lambda: (engine.runtime / "containerd.sock").exists())
+    child = processes.spawn(
+        [str(programs / "containerd"), "--config", str(containerd_config), *address], env, log
+    )
+    _await(engine, child, log, lambda: (engine.runtime / "containerd.sock").exists())
     # The pidfile is given here, not in the file: the command line then names this Engine's folder.
     pidfile = ["--pidfile", str(engine.runtime / "docker.pid")]
     log = engine.directory / "dockerd.log"
-    processes.spawn([str(programs / "dockerd"), "--config-file", str(engine.config_file), *pidfile], env, log)
-    _await(engine, "dockerd", lambda: ask(engine, "/version") is not None)
+    child = processes.spawn(
+        [str(programs / "dockerd"), "--config-file", str(engine.config_file), *pidfile], env, log
+    )
+    _await(engine, child, log, lambda: ask(engine, "/version") is not None)
 
 
-def _await(engine: EngineHandle, program: str, is_ready: Callable[[], bool]) -> None:
+def _await(engine: EngineHandle, child: int, log: Path, is_ready: Callable[[], bool]) -> None:
     deadline = time.monotonic() + START_SECONDS
     while not is_ready():
-        if not processes.find(program, f"{engine.runtime}/") or time.monotonic() > deadline:
-            log = engine.directory / f"{program}.log"
+        if processes.has_ended(child) or time.monotonic() > deadline:
             tail = "\n".join(log.read_text(errors="replace").splitlines()[-6:])
             _sweep(engine)
-            raise ToolError(f"{program} did not start. Its log is {log}, and ends:\n{tail}")
+            raise ToolError(f"{log.stem} did not start. Its log is {log}, and ends:\n{tail}")
         time.sleep(0.1)
 
 

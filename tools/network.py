@@ -10,6 +10,7 @@ import hashlib
 import itertools
 import json
 import shlex
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv4Network
@@ -59,7 +60,7 @@ def choose_bridge(directory: Path, name: str | None = None, subnet: str | None =
 def add_bridge(bridge: Bridge) -> None:
     """Create the bridge and bring it up; an existing one of that name is taken as it is."""
     ip = find_program("ip")
-    if not (Path("/sys/class/net") / bridge.name).exists():
+    if not _has_link(bridge.name):
         run([ip, "link", "add", bridge.name, "type", "bridge"])
     run([ip, "address", "replace", str(bridge.address), "dev", bridge.name])
     run([ip, "link", "set", bridge.name, "up"])
@@ -74,7 +75,7 @@ def remove_networks(bridge: Bridge) -> None:
             if _belongs(rule, links, bridge.pool):
                 _delete_rule(table, rule)
     for link in sorted(links):
-        if (Path("/sys/class/net") / link).exists():
+        if _has_link(link):
             run([ip, "link", "delete", link])
 
 
@@ -129,6 +130,10 @@ def _list_used_networks(*, ignore: str) -> Iterator[IPv4Network]:
         destination = route.get("dst", "default")
         if destination != "default" and route.get("dev") != ignore:
             yield IPv4Network(destination, strict=False)
+
+
+def _has_link(name: str) -> bool:
+    return any(found == name for _, found in socket.if_nameindex())
 
 
 def _list_bridges(pool: IPv4Network) -> Iterator[str]:

@@ -16,12 +16,20 @@ SHIM = "containerd-shim-runc-v2"
 STOP_SECONDS = 40
 
 
-def spawn(command: list[str], env: dict[str, str], log: Path) -> None:
-    """Start a program in a session of its own, so that it outlives this process and its terminal."""
+def spawn(command: list[str], env: dict[str, str], log: Path) -> int:
+    """Start a program in a session of its own, so that it outlives this process; return its id."""
     open_null = (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
     open_log = (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     actions = (open_null, open_log, (os.POSIX_SPAWN_DUP2, 1, 2))
-    os.posix_spawn(command[0], command, env, file_actions=actions, setsid=True)
+    return os.posix_spawn(command[0], command, env, file_actions=actions, setsid=True)
+
+
+def has_ended(child: int) -> bool:
+    """Say whether a process that `spawn` started has ended.
+
+    Not asked of /proc: right after the start a program's command line is still empty there.
+    """
+    return os.waitpid(child, os.WNOHANG) != (0, 0)
 
 
 def find(program: str, mark: str = "") -> list[int]:

@@ -166,10 +166,12 @@ class Leases:
             self._apply(repair, containers, grace_seconds)
         return self._ledger.lease(lease_id)
 
-    def settle_server(self, user: str, server: str, *, ended: bool) -> Lease | None:
+    def settle_server(
+        self, user: str, server: str, *, ended: bool = False, grace_seconds: int = 10
+    ) -> Lease | None:
         """Settle the live lease of a server, if it has one."""
         lease = self._ledger.find_live(user, server)
-        return None if lease is None else self.settle(lease.id, ended=ended)
+        return None if lease is None else self.settle(lease.id, ended=ended, grace_seconds=grace_seconds)
 
     def settle_due(self) -> None:
         """Settle every lease whose deadline has passed: pending too long, or its hold over."""

@@ -132,7 +132,7 @@ class Offers:
         """Return the base image of a framework, from the catalog or, without one, a known fallback."""
         entries = self.catalog_entries()
         if entries is None:
-            return catalog.fallback(framework)
+            return catalog.fallback(framework, architecture or self.architecture())
         return catalog.resolve(entries, framework, version, architecture or self.architecture())
 
     def offer(self, user: str, hub_groups: Iterable[str] = ()) -> Offer:
@@ -142,7 +142,7 @@ class Offers:
         try:
             inventory = self.inventory()
             simulated = inventory.simulated
-            availability = allocator.availability(inventory.slots, _taken(self._ledger))
+            availability = allocator.availability(inventory.slots, self._ledger.view(user).taken)
         except DS01Error as exc:
             log.error("no GPU can be offered: %s", exc.detail or exc)
             gpu_problem = str(exc)
@@ -209,7 +209,3 @@ class Offers:
     def open_mounts(self, account: Account, wishes: Sequence[Wish]) -> tuple[Mount, ...]:
         """Open her directories with her credentials; raises `MountRefused`."""
         return open_mounts(account, wishes, roots=self._mount_roots)
-
-
-def _taken(ledger: Ledger) -> frozenset[str]:
-    return frozenset(slot for lease in ledger.live_leases() for slot in lease.slots)

@@ -105,7 +105,7 @@ def render(view: FormView) -> str:
         limits=describe_limits(view.limits),
         fields={name: _show(name, value) for name, value in view.values.items()},
         usual=_usual(view)[1],
-        opened=not _FOLDED.isdisjoint(view.values),
+        opened=any(view.values.get(name) for name in _FOLDED),
         most=name_most(view.limits),
         allows_base_image=_allows(view, "allow_custom_base_image"),
         allows_directories=_allows(view, "allow_mount_options"),

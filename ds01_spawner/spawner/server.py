@@ -10,7 +10,7 @@ import asyncio
 import inspect
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, ParamSpec, TypeVar
 
 import docker.errors
 from dockerspawner import DockerSpawner
@@ -26,6 +26,7 @@ from .progress import Progress
 from .refusal import OnlyAForm, SpawnRefused
 from .settings import ServerSettings
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -101,7 +102,7 @@ class DS01Spawner(ServerSettings, DockerSpawner):  # type: ignore[misc]
     def _default_network_name(self) -> str:
         return "host" if self.host_network else self.site.network_name
 
-    async def _call(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    async def _call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a short blocking call; what is under way when we are cancelled is awaited before settling."""
         future = self.executor.submit(function, *args, **kwargs)
         self._calls.add(future)
@@ -441,8 +442,13 @@ class DS01Spawner(ServerSettings, DockerSpawner):  # type: ignore[misc]
 
     async def stop(self, now: bool = False) -> None:
         """End the server: what is under way first, then container, image tag and lease, in one settling."""
-        await self._calls_done()
-        await self._settle(ended=True)
+        try:
+            await self._calls_done()
+            await self._settle(ended=True)
+        except Exception:
+            # The Hub swallows what a stop raises, and takes the server for stopped.
+            self.log.exception("%s could not be stopped; its lease stays", self._log_name)
+            raise
         self.object_id = ""
         self._last_status = 0
         self.clear_state()
