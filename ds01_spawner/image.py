@@ -176,7 +176,7 @@ def render_dockerfile(spec: ImageSpec, probe: BaseProbe, template_text: str) -> 
         raise ConfigBroken(f"runtime_image: {spec.runtime_image[:80]!r} is not the name of an image.")
     environment = Environment(
         undefined=StrictUndefined,
-        autoescape=False,  # a Dockerfile is not HTML; each value was matched in full above
+        autoescape=False,  # noqa: S701 - a Dockerfile is not HTML; each value was matched in full
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,

@@ -110,7 +110,7 @@ def bootstrap(docker: DockerClient, recipe: Recipe) -> tuple[str, str]:
         docker.call("import", *changes, str(tarball), image)
     return (
         image,
-        f"base image: {image}, bootstrapped from Debian packages (no registry was asked or in reach)",
+        f"base image: {image}, bootstrapped from Debian packages",
     )
 
 

@@ -93,7 +93,7 @@ class Card:
 def render(view: FormView) -> str:
     """Return the form's HTML, for JupyterHub to put into its page (Bootstrap 5)."""
     template = environment().get_template("options_form.html")
-    return template.render(
+    html = template.render(
         view=view,
         cards=_list_cards(view),
         slots=tuple(_describe_slots(a, view.limits) for a in view.availability),
@@ -111,11 +111,17 @@ def render(view: FormView) -> str:
         allows_directories=_allows(view, "allow_mount_options"),
         unlisted_choice=UNLISTED_CHOICE,
     )
+    return _make_sendable(html)
 
 
 def render_problem(sentence: str) -> str:
     """Return HTML that says `sentence` in the form's place; needs no template."""
-    return str(Markup('<p class="alert alert-danger" role="alert">{}</p>').format(sentence))
+    return _make_sendable(Markup('<p class="alert alert-danger" role="alert">{}</p>').format(sentence))
+
+
+def _make_sendable(html: str) -> str:
+    # A stored option may hold a lone surrogate, on which the Hub's answer would fail.
+    return html.encode(errors="replace").decode()
 
 
 def _allows(view: FormView, trait: str) -> bool:

@@ -202,7 +202,6 @@ def test_an_unknown_field_is_kept_small_so_that_the_check_names_it(value: object
     options = parse({"photo_file": [value]})
     with pytest.raises(RequestRefused, match="'photo_file'"):
         parse_options(options)
-    assert b"" not in options.values()
     assert len(str(options)) < 40
 
 
@@ -246,7 +245,7 @@ def test_the_form_as_shown_posts_back_what_it_was_filled_with() -> None:
         "use_case": "nlp",
         "packages": ["torch >= 2, < 3", "numpy"],
         "system_packages": ["ffmpeg"],
-        "requirements": "\n</textarea>\nscipy\n".strip(),
+        "requirements": "</textarea>\nscipy",
         "gpu_profile": "3g.40gb",
         "gpu_count": 2,
         "cpus": 2.5,
@@ -397,6 +396,11 @@ def test_stored_values_of_any_shape_are_shown_or_left_out(value: object) -> None
     for profile in (value, "whole-gpu"):
         page = show(values=dict.fromkeys(keys, value) | {"profile": profile})
         assert page.fields["profile"] == ["whole-gpu"]
+
+
+def test_what_cannot_be_sent_as_utf_8_is_replaced() -> None:
+    html = render(replace(VIEW, values={"memory": "\ud800"})) + render_problem("\ud800")
+    assert html.encode().count(b'value="?"') == 1
 
 
 def test_a_site_without_anything_still_has_a_form() -> None:

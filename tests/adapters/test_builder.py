@@ -1,0 +1,371 @@
+"""Images really built, on a real engine, and looked into from inside."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import ssl
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import docker
+import jupyterhub
+import pytest
+from docker.errors import ImageNotFound
+
+from ds01_spawner.adapters.builder import MAX_SECRET_BYTES, Builder
+from ds01_spawner.buildlog import BuildStep, parse_progress
+from ds01_spawner.errors import BuildFailed, ConfigBroken, EngineUnavailable, ImageFailed
+from ds01_spawner.image import (
+    HUB_PYTHON,
+    PROBE_SCRIPT,
+    BaseProbe,
+    context_files,
+    parse_probe,
+    render_dockerfile,
+    tag,
+)
+from ds01_spawner.model import ImageSpec
+
+BASE = "aimehub/pytorch-2.8.0-cuda12.6.3:latest"
+NO_PYTHON = "ds01-test/no-python:latest"
+RUNTIME = "ds01-test/runtime:latest"
+TEMPLATE = Path(__file__).parents[2].joinpath("templates", "Dockerfile.j2").read_text(encoding="utf-8")
+DOCKER = tuple(shlex.split(os.environ.get("DS01_TEST_DOCKER_COMMAND", "/usr/bin/docker")))
+CA_BUNDLE = ssl.get_default_verify_paths().cafile
+TAG = "ds01-test/builder:latest"
+MARK = "ds01-test-mark-of-the-sites-own-settings"
+
+# A label of its own keeps the images of these tests apart from everybody else's.
+PLAIN = ImageSpec(
+    base=BASE,
+    base_id="test",
+    hub_version=jupyterhub.__version__,
+    base_packages=("six",),
+    labels=(("aime.mlc.MAINTAINER", 'the "tests" of $DS01 \\ é'), ("aime.mlc.MAINTAINER_ID", "0")),
+)
+HER_OWN = replace(
+    PLAIN,
+    packages=("tornado==6.1",),
+    system_packages=("tree",),
+    requirements=("tabulate==0.9.0",),
+)
+
+# Runs in the hub's environment, as the server does; the kernel says where it runs and what it has.
+ASK_KERNEL = """
+import pathlib, queue
+from jupyter_client.manager import start_new_kernel
+
+mine = pathlib.Path.home() / ".local/share/jupyter/kernels/python3"
+mine.mkdir(parents=True)
+(mine / "kernel.json").write_text('{"argv": ["/bin/false"], "display_name": "x", "language": "python"}')
+manager, client = start_new_kernel(kernel_name="python3")
+client.execute("import sys, six, tornado; print(sys.executable, tornado.version)")
+while True:
+    message = client.get_iopub_msg(timeout=60)
+    if message["msg_type"] in ("stream", "error"):
+        print(message["content"])
+        break
+manager.shutdown_kernel(now=True)
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """One image that a test had built, and the steps that its build told of."""
+
+    tag: str
+    id: str
+    steps: tuple[BuildStep, ...]
+
+
+@pytest.fixture(scope="module")
+def docker_host() -> str:
+    host = os.environ.get("DS01_TEST_DOCKER_HOST", "")
+    if not host:
+        pytest.fail("DS01_TEST_DOCKER_HOST names no engine: run `make test`, which brings one up")
+    return host
+
+
+@pytest.fixture(scope="module")
+def engine(docker_host: str) -> Iterator[docker.DockerClient]:
+    client = docker.DockerClient(base_url=docker_host)
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    directory = tmp_path_factory.mktemp("site")
+    pip_config, apt_config = directory / "pip.conf", directory / "apt.conf"
+    pip_config.write_text(f"# {MARK}\n[global]\nretries = 3\n", encoding="utf-8")
+    apt_config.write_text(f'# {MARK}\nAcquire::Retries "2";\n', encoding="utf-8")
+    return {"pip_config": pip_config, "apt_config": apt_config}
+
+
+@pytest.fixture(scope="module")
+def builder(docker_host: str, settings: dict[str, Path]) -> Builder:
+    return Builder(docker_command=DOCKER, docker_host=docker_host, ca_bundle=CA_BUNDLE, **settings)
+
+
+@pytest.fixture(scope="module")
+def probe(engine: docker.DockerClient) -> Callable[[str], BaseProbe]:
+    def run(image: str) -> BaseProbe:
+        output = engine.containers.run(
+            image, ["-c", PROBE_SCRIPT], entrypoint="/bin/sh", network_mode="none", remove=True
+        )
+        return parse_probe(output.decode())
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def build(
+    engine: docker.DockerClient, builder: Builder, probe: Callable[[str], BaseProbe]
+) -> Iterator[Callable[[ImageSpec], Built]]:
+    made: list[str] = []
+
+    def run(spec: ImageSpec) -> Built:
+        found, lines, name = probe(spec.base), list[str](), tag(spec, TEMPLATE)
+        dockerfile = render_dockerfile(spec, found, TEMPLATE)
+        image_id = builder.build(name, dockerfile, context_files(spec, found), lines.append)
+        made.append(name)
+        return Built(tag=name, id=image_id, steps=tuple(parse_progress(lines)))
+
+    yield run
+    for name in made:
+        engine.images.remove(name, noprune=False)
+
+
+@pytest.fixture(scope="module")
+def her_image(build: Callable[[ImageSpec], Built]) -> Built:
+    return build(HER_OWN)
+
+
+@pytest.fixture(scope="module")
+def runtime_image(docker_host: str) -> str:
+    file = Path(__file__).with_name("runtime.Dockerfile")
+    command = [
+        *DOCKER,
+        "build",
+        "-t",
+        RUNTIME,
+        "--build-arg",
+        f"BASE={BASE}",
+        "-f",
+        str(file),
+        str(file.parent),
+    ]
+    environment = {**os.environ, "DOCKER_BUILDKIT": "1", "DOCKER_HOST": docker_host}
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    return RUNTIME
+
+
+def ask(engine: docker.DockerClient, image: str, *command: str) -> str:
+    """What `command` prints in a container of `image`, as a user that the image does not know."""
+    output = engine.containers.run(
+        image,
+        list(command),
+        user="12345:12345",
+        environment={"HOME": "/tmp/home"},
+        network_mode="none",
+        tmpfs={"/tmp": "exec,mode=1777"},
+        remove=True,
+    )
+    return str(output.decode())
+
+
+def layers(engine: docker.DockerClient, image: str) -> list[str]:
+    return list(engine.images.get(image).attrs["RootFS"]["Layers"])
+
+
+@pytest.mark.docker
+def test_the_base_is_probed(probe: Callable[[str], BaseProbe]) -> None:
+    found = probe(BASE)
+    assert (found.python, found.version[:2], found.has_bash) == ("/usr/bin/python3", (3, 11), True)
+    assert found.runs_hub
+    assert not probe(NO_PYTHON).python
+
+
+@pytest.mark.docker
+def test_the_server_has_the_hubs_version_whatever_the_user_installed(
+    engine: docker.DockerClient, her_image: Built
+) -> None:
+    said = ask(engine, her_image.tag, HUB_PYTHON, "-I", "-m", "jupyterhub.singleuser", "--version")
+    assert said.strip() == jupyterhub.__version__
+    version = "import tornado; print(tornado.version)"
+    assert ask(engine, her_image.tag, HUB_PYTHON, "-I", "-c", version).strip() != "6.1"
+
+
+@pytest.mark.docker
+def test_the_kernel_is_the_images_own_python_with_her_packages(
+    engine: docker.DockerClient, her_image: Built
+) -> None:
+    said = ask(engine, her_image.tag, HUB_PYTHON, "-I", "-c", ASK_KERNEL)
+    assert "/usr/bin/python3 6.1\\n" in said
+
+
+@pytest.mark.docker
+def test_everything_that_was_asked_for_is_in_the_image(engine: docker.DockerClient, her_image: Built) -> None:
+    assert ask(engine, her_image.tag, "tree", "--version").startswith("tree v")
+    versions = "import six, tabulate; print(tabulate.__version__)"
+    assert ask(engine, her_image.tag, "python3", "-c", versions).strip() == "0.9.0"
+
+
+@pytest.mark.docker
+def test_the_image_carries_its_labels_and_starts_nothing_of_its_own(
+    engine: docker.DockerClient, her_image: Built
+) -> None:
+    image = engine.images.get(her_image.tag)
+    assert image.id == her_image.id
+    assert dict(HER_OWN.labels).items() <= image.labels.items()
+    assert not image.attrs["Config"]["Entrypoint"]
+    assert image.attrs["Config"]["Cmd"] == ["bash"]
+
+
+@pytest.mark.docker
+def test_no_setting_of_the_site_stays_in_the_image(engine: docker.DockerClient, her_image: Built) -> None:
+    image = engine.images.get(her_image.tag)
+    assert MARK not in str(image.history()) + str(image.attrs)
+    look = f"find /run /var/cache/ds01 -type f 2>/dev/null; grep -rslI {MARK} /etc /opt /root /run /tmp /usr /var; true"
+    output = engine.containers.run(her_image.tag, ["sh", "-c", look], network_mode="none", remove=True)
+    assert output.decode().split() == []
+    assert not any("/run/secrets" in entry for entry in image.attrs["Config"]["Env"])
+
+
+@pytest.mark.docker
+def test_other_packages_of_the_user_reuse_every_layer_above(
+    engine: docker.DockerClient, build: Callable[[ImageSpec], Built], her_image: Built
+) -> None:
+    other = build(replace(HER_OWN, packages=("tornado>=6.2",), requirements=()))
+    shared = [step.layer for step in other.steps if step.state == "cached"]
+    assert {"hub", "base", "system"} <= set(shared)
+    assert layers(engine, other.tag)[:-1] == layers(engine, her_image.tag)[:-2]
+    assert other.id != her_image.id
+
+
+@pytest.mark.docker
+def test_a_conflict_with_the_kernel_is_said_and_leaves_no_tag(
+    engine: docker.DockerClient, build: Callable[[ImageSpec], Built]
+) -> None:
+    spec = replace(PLAIN, packages=("tornado==5.1",))
+    with pytest.raises(BuildFailed, match="tornado==5.1 conflicts with what the notebook kernel") as caught:
+        build(spec)
+    assert "ipykernel" in caught.value.detail
+    with pytest.raises(ImageNotFound):
+        engine.images.get(tag(spec, TEMPLATE))
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"packages": ("ds01-there-is-no-such-package",)}, "There is no package ds01-there-is-no-such"),
+        ({"system_packages": ("ds01-nothing",)}, "There is no system package ds01-nothing"),
+        ({"base": "ds01-test/no-such-base:latest"}, "base image"),
+    ],
+)
+def test_what_does_not_exist_is_said(
+    builder: Builder, probe: Callable[[str], BaseProbe], change: dict[str, str], words: str
+) -> None:
+    spec, found = replace(PLAIN, **change), probe(BASE)  # type: ignore[arg-type]
+    with pytest.raises(BuildFailed, match=words):
+        builder.build(TAG, render_dockerfile(spec, found, TEMPLATE), context_files(spec, found), len)
+
+
+@pytest.mark.docker
+def test_a_base_without_python_is_refused_before_any_build(build: Callable[[ImageSpec], Built]) -> None:
+    with pytest.raises(ImageFailed, match="no Python") as caught:
+        build(replace(PLAIN, base=NO_PYTHON))
+    assert not isinstance(caught.value, BuildFailed)
+
+
+@pytest.mark.docker
+def test_a_base_without_python_works_with_a_runtime(
+    engine: docker.DockerClient, build: Callable[[ImageSpec], Built], runtime_image: str
+) -> None:
+    built = build(replace(PLAIN, base=NO_PYTHON, runtime_image=runtime_image, packages=("tornado==6.1",)))
+    said = ask(engine, built.tag, HUB_PYTHON, "-I", "-m", "jupyterhub.singleuser", "--version")
+    assert said.strip() == jupyterhub.__version__
+    assert "/opt/ds01/kernel/bin/python 6.1\\n" in ask(engine, built.tag, HUB_PYTHON, "-I", "-c", ASK_KERNEL)
+    assert ask(engine, built.tag, "python", "-c", "import six; print(six.__name__)").strip() == "six"
+
+
+@pytest.mark.docker
+def test_a_cancelled_build_ends_at_once_and_leaves_no_tag(
+    engine: docker.DockerClient, builder: Builder
+) -> None:
+    def cancel(line: str) -> None:
+        if "[2/2] RUN sleep" in line:
+            builder.cancel(TAG)
+
+    with pytest.raises(BuildFailed, match="cancelled"):
+        builder.build(TAG, f"FROM {BASE}\nRUN sleep 3600 # {os.urandom(4).hex()}\n", {}, cancel)
+    with pytest.raises(ImageNotFound):
+        engine.images.get(TAG)
+
+
+class DockerWithoutBuildx:
+    """A docker that says what Docker 23 and newer say where the buildx plugin is missing."""
+
+    command = (
+        "/bin/sh",
+        "-c",
+        "echo 'ERROR: BuildKit is enabled but the buildx component is missing'; exit 1",
+    )
+
+
+class DockerThatHangs:
+    """A docker whose build neither ends nor listens to SIGTERM at first."""
+
+    command = (
+        "/bin/sh",
+        "-c",
+        "trap 'exit 143' TERM; echo started; while :; do read -r line; done </dev/tty || sleep 3600",
+    )
+
+
+def build_with(command: tuple[str, ...], docker_host: str = "unix:///nowhere", **settings: str) -> None:
+    Builder(docker_command=command, docker_host=docker_host, **settings).build(TAG, "FROM x\n", {}, len)
+
+
+def test_a_missing_buildx_is_said_with_its_cure() -> None:
+    with pytest.raises(ConfigBroken, match="docker-buildx-plugin"):
+        build_with(DockerWithoutBuildx.command)
+
+
+def test_a_docker_command_that_does_not_exist_is_said() -> None:
+    with pytest.raises(ConfigBroken, match="/no/such/docker cannot be run"):
+        build_with(("/no/such/docker",))
+
+
+@pytest.mark.docker
+def test_an_engine_that_does_not_answer_is_said(tmp_path: Path) -> None:
+    with pytest.raises(EngineUnavailable, match="Docker does not answer"):
+        build_with(DOCKER, f"unix://{tmp_path}/docker.sock")
+
+
+def test_a_missing_bundle_names_its_setting(tmp_path: Path) -> None:
+    with pytest.raises(ConfigBroken, match="ca_bundle"):
+        build_with(("/bin/true",), ca_bundle=str(tmp_path / "none.pem"))
+
+
+def test_a_bundle_too_large_for_buildkit_names_its_setting(tmp_path: Path) -> None:
+    bundle = tmp_path / "big.pem"
+    bundle.write_bytes(b"x" * (MAX_SECRET_BYTES + 1))
+    with pytest.raises(ConfigBroken, match="500 KiB"):
+        build_with(("/bin/true",), ca_bundle=str(bundle))
+
+
+def test_a_process_that_was_given_up_is_gone() -> None:
+    builder = Builder(docker_command=DockerThatHangs.command, docker_host="unix:///nowhere")
+
+    def give_up(line: str) -> None:
+        raise KeyboardInterrupt(line)
+
+    with pytest.raises(KeyboardInterrupt, match="started"):
+        builder.build(TAG, "FROM x\n", {}, give_up)
+    builder.cancel(TAG)
+    assert builder._running == {}
