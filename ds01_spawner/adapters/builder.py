@@ -15,6 +15,7 @@ import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ds01_spawner.buildlog import LAYERS, explain_failure
@@ -40,7 +41,8 @@ class Builder:
 
     `docker_command` is the command with its leading arguments, e.g. `("/usr/bin/docker",)`;
     `docker_host` a URL such as `unix:///run/docker.sock`. `ca_bundle`, `pip_config` and `apt_config` are
-    files of the host, None or "" for none; `build_network` is `default`, `host`, `none` or "" (the engine's choice).
+    files of the host, None or "" for none; `build_network` is `default`, `host`, `none`, or "" for the
+    engine's choice.
     """
 
     def __init__(
@@ -170,11 +172,10 @@ def _end(process: subprocess.Popen[str]) -> None:
     for number in (signal.SIGTERM, signal.SIGKILL):
         if process.poll() is not None:
             return
-        os.killpg(process.pid, number)
-        try:
+        # The thread of the build may have reaped it in between.
+        with suppress(ProcessLookupError, subprocess.TimeoutExpired):
+            os.killpg(process.pid, number)
             process.wait(_GRACE_SECONDS)
-        except subprocess.TimeoutExpired:
-            continue
 
 
 def _site_error(cause: str, detail: str = "") -> ConfigBroken:

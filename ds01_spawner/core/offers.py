@@ -168,11 +168,12 @@ class Offers:
             framework="custom", version=version, architecture=self.architecture(), image=request.base_image
         )
 
-    def check(self, user: str, request: ServerRequest, effective: Limits) -> BaseImage:
+    def check(self, user: str, server: str, request: ServerRequest, effective: Limits) -> BaseImage:
         """Return the base image, or refuse at once what cannot come true: the framework, the limits,
         GPUs that do not exist.
 
-        The reservation checks the limits again, in its own transaction.
+        What `server` itself still holds does not count: it is taken over or ended at its start. The
+        reservation checks the limits again, in its own transaction.
         """
         base = self.base_image(request)
         if request.gpu_count and base.architecture and catalog.is_rocm(base.architecture):
@@ -182,12 +183,20 @@ class Offers:
             )
         limits.check(
             effective,
-            self._ledger.holdings(user),
+            self._holdings(user, but=server),
             slots=request.gpu_count,
             gpu_share=self._share_of(request),
             full_gpu=request.gpu_profile == FULL_GPU,
         )
         return base
+
+    def _holdings(self, user: str, *, but: str) -> Holdings:
+        others = [lease for lease in self._ledger.live_leases(user) if lease.server != but]
+        return Holdings(
+            containers=len(others),
+            slots=sum(len(lease.slots) for lease in others),
+            gpu_share=sum((lease.share for lease in others), start=Fraction(0)),
+        )
 
     def _share_of(self, request: ServerRequest) -> Fraction:
         """Return the GPU share that the request amounts to, were everything free."""

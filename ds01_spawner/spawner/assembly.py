@@ -88,7 +88,7 @@ def decide(
         request=asked,
         account=account,
         limits=effective,
-        base=offers.check(login, asked, effective),
+        base=offers.check(login, server, asked, effective),
         container_name=mlc.container_name(server, account.uid),
         wishes=_wishes(asked, account, home_dir),
     )

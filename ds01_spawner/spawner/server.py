@@ -8,29 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, ClassVar, ParamSpec, TypeVar
+from collections.abc import AsyncIterator
+from typing import Any, ParamSpec, TypeVar
 
 import docker.errors
 from dockerspawner import DockerSpawner
 from requests import RequestException
 from traitlets import Bool, CaselessStrEnum, Integer, Unicode, default
 
-from .. import form, mlc, request
-from ..errors import ConfigBroken, DS01Error, EngineUnavailable, LedgerUnavailable, NameTaken
+from .. import mlc
+from ..errors import DS01Error, EngineUnavailable, LedgerUnavailable, NameTaken
 from ..model import LeaseState
-from ..site import DS01
 from . import assembly
+from .options import StudentOptions
 from .progress import Progress
-from .refusal import OnlyAForm, SpawnRefused
-from .settings import ServerSettings
+from .refusal import SpawnRefused
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class DS01Spawner(ServerSettings, DockerSpawner):  # type: ignore[misc]
+class DS01Spawner(StudentOptions, DockerSpawner):  # type: ignore[misc]
     """A DockerSpawner whose servers hold a lease, run a layered image, and open with `mlc-open`."""
 
     # A container outlives a stop until we remove it: Docker's AutoRemove would let `mlc stop` delete it.
@@ -52,46 +50,14 @@ class DS01Spawner(ServerSettings, DockerSpawner):  # type: ignore[misc]
         10, min=1, config=True, help="Seconds between SIGTERM and SIGKILL when a server is stopped."
     )
 
-    _site: ClassVar[DS01 | None] = None
-    _short_pool: ClassVar[ThreadPoolExecutor | None] = None
-    _build_pool: ClassVar[ThreadPoolExecutor | None] = None
+    hub_connect_url: str | None
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._calls: set[Future[Any]] = set()
-        self._prepared: assembly.Prepared | None = None
-        self._accepted_options: dict[str, Any] | None = None
         self._progress: Progress | None = None
         self._last_status: int | str | None = 0
         self._unsettled = False
         self._is_held = False
-        self._own_settings: dict[str, Any] = {}
-
-    # the house -------------------------------------------------------------------------------------
-
-    @property
-    def site(self) -> DS01:
-        """The site's settings and rooms, one for all servers of the Hub."""
-        cls = type(self)
-        if cls._site is None:
-            cls._site = DS01(config=self.config)
-        return cls._site
-
-    @property
-    def executor(self) -> ThreadPoolExecutor:
-        """The pool of short calls, in place of DockerSpawner's one thread."""
-        cls = type(self)
-        if cls._short_pool is None:
-            cls._short_pool = ThreadPoolExecutor(self.site.docker_pool_size, thread_name_prefix="ds01-call")
-        return cls._short_pool
-
-    @property
-    def builders(self) -> ThreadPoolExecutor:
-        """The pool of builds."""
-        cls = type(self)
-        if cls._build_pool is None:
-            cls._build_pool = ThreadPoolExecutor(self.site.build_pool_size, thread_name_prefix="ds01-build")
-        return cls._build_pool
 
     @property
     def client(self) -> Any:
@@ -102,156 +68,9 @@ class DS01Spawner(ServerSettings, DockerSpawner):  # type: ignore[misc]
     def _default_network_name(self) -> str:
         return "host" if self.host_network else self.site.network_name
 
-    async def _call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a short blocking call; what is under way when we are cancelled is awaited before settling."""
-        future = self.executor.submit(function, *args, **kwargs)
-        self._calls.add(future)
-        future.add_done_callback(self._calls.discard)
-        return await asyncio.wrap_future(future)
-
     def docker(self, method: str, *args: Any, **kwargs: Any) -> Any:
         """Call docker-py in the pool; DockerSpawner's own calls come this way."""
         return self._call(self._docker, method, *args, **kwargs)
-
-    async def _calls_done(self) -> None:
-        while self._calls:
-            await asyncio.wait([asyncio.ensure_future(_outcome(call)) for call in tuple(self._calls)])
-
-    # options ---------------------------------------------------------------------------------------
-
-    @default("options_form")
-    def _default_options_form(self) -> Callable[..., Any]:
-        return lambda spawner: spawner.render_options_form()
-
-    @default("options_from_form")
-    def _default_options_from_form(self) -> Callable[..., Any]:
-        return form.parse
-
-    @default("options_from_query")
-    def _default_options_from_query(self) -> Callable[..., Any]:
-        def refuse(query: Mapping[str, Any]) -> None:
-            raise OnlyAForm("A link fills the form; only its button starts a server.")
-
-        return refuse
-
-    @default("apply_user_options")
-    def _default_apply_user_options(self) -> Callable[..., Any]:
-        return lambda spawner, options: spawner.accept(options)
-
-    @property
-    def _login(self) -> str:
-        return self.site.log_in_as(self.user.name)
-
-    @property
-    def group_names(self) -> tuple[str, ...]:
-        """The Hub's groups of the user."""
-        return tuple(group.name for group in self.user.groups)
-
-    async def profiles(self) -> tuple[Any, ...]:
-        """The profiles that this user may see."""
-        profile_list = self.profile_list
-        if callable(profile_list):
-            profile_list = profile_list(self)
-            if inspect.isawaitable(profile_list):
-                profile_list = await profile_list
-        return request.visible_profiles(request.parse_profiles(profile_list), self.group_names)
-
-    async def render_options_form(self) -> str:
-        """Return the form, filled from a link, or from last time."""
-        try:
-            profiles = await self.profiles()
-            offer = await self._call(self.site.core.offers.offer, self._login, self.group_names)
-        except DS01Error as exc:
-            self.log.error("the form cannot be shown: %s", exc.detail or exc)
-            return form.render_problem(str(exc))
-        return form.render(
-            form.FormView(
-                profiles=profiles,
-                availability=offer.availability,
-                limits=offer.limits,
-                holdings=offer.holdings,
-                frameworks=offer.frameworks,
-                use_cases=self.site.core.images.use_cases,
-                values=self._form_values(),
-                simulated=offer.simulated,
-                gpu_problem=offer.gpu_problem,
-                architecture=offer.architecture,
-                defaults=self._defaults(),
-            )
-        )
-
-    def _form_values(self) -> Mapping[str, Any]:
-        query = {
-            name.removeprefix("opt-"): [value.decode(errors="replace") for value in values]
-            for name, values in (self.handler.request.query_arguments if self.handler else {}).items()
-            if name.startswith("opt-")
-        }
-        if query:
-            return form.from_query(query)
-        return self.user_options if isinstance(self.user_options, dict) else {}
-
-    def _defaults(self) -> request.ServerDefaults:
-        return request.ServerDefaults(
-            framework=self.framework,
-            framework_version=self.framework_version,
-            base_image=self.base_image,
-            use_case=self.use_case,
-            packages=tuple(self.packages),
-            system_packages=tuple(self.system_packages),
-            gpu_profile=self.gpu_profile,
-            gpu_count=self.gpu_count,
-            workspace_dir=self.workspace_dir,
-            data_dir=self.data_dir,
-            models_dir=self.models_dir,
-            allow_custom_base_image=self.allow_custom_base_image,
-            allow_package_options=self.allow_package_options,
-            allow_mount_options=self.allow_mount_options,
-            use_cases=self.site.core.images.use_cases,
-        )
-
-    async def accept(self, options: Any) -> None:
-        """Check the options of a form, a REST call or a respawn, alike, and keep what they mean.
-
-        Raises:
-            SpawnRefused: with the sentence; the refused options are not kept for the next time.
-        """
-        try:
-            parsed = request.parse_options(options)
-            profiles = await self.profiles()
-            profile = request.find_profile(profiles, parsed.profile, self.group_names) if profiles else None
-            self._override(request.overrides_for(profile, parsed) if profile else {})
-            asked = request.build_request(parsed, profile, self._defaults())
-            self._prepared = await self._call(
-                assembly.decide,
-                self.site.core.offers,
-                asked,
-                login=self._login,
-                groups=self.group_names,
-                server=self.name,
-                home_dir=self.home_dir,
-            )
-        except DS01Error as exc:
-            self._forget_options()
-            raise SpawnRefused(exc) from exc
-        self._accepted_options = options
-
-    def _override(self, values: Mapping[str, object]) -> None:
-        """Set what the profile overrides; what an earlier choice overrode goes back first."""
-        for name, value in self._own_settings.items():
-            setattr(self, name, value)
-        self._own_settings = {name: getattr(self, name) for name in values if self.has_trait(name)}
-        for name, value in values.items():
-            if not self.has_trait(name):
-                raise ConfigBroken(
-                    "This profile is set up wrongly. Choose another one, and tell your admin.",
-                    detail=f"spawner_override names {name!r}, which is no setting of DS01Spawner",
-                )
-            setattr(self, name, value)
-
-    def _forget_options(self) -> None:
-        """Give the Hub back what was accepted last: it stores options before anybody looks at them."""
-        if self.orm_spawner is not None:
-            self.orm_spawner.user_options = self._accepted_options
 
     # start -----------------------------------------------------------------------------------------
 
@@ -326,6 +145,8 @@ class DS01Spawner(ServerSettings, DockerSpawner):  # type: ignore[misc]
             effective=prepared.limits,
             fingerprint=self._assembled.fingerprint,
         )
+        # A container that runs already is hers to keep, whatever goes wrong from here on.
+        self._unsettled = self._claim.container is None
         # DockerSpawner's start finds the container by get_object and makes it by create_object.
         self.image = self._assembled.plan.image
         self.object_name = prepared.container_name
@@ -417,6 +238,11 @@ class DS01Spawner(ServerSettings, DockerSpawner):  # type: ignore[misc]
         if self.object_id:
             self._last_status = None
 
+    def clear_state(self) -> None:
+        """Forget the container: the ledger knows it, and a refused start must not stop a running one."""
+        super().clear_state()
+        self.object_id = ""
+
     @property
     def will_resume(self) -> bool:
         """Whether a stopped container is held: the Hub then keeps the token that it has in it."""
@@ -449,7 +275,6 @@ class DS01Spawner(ServerSettings, DockerSpawner):  # type: ignore[misc]
             # The Hub swallows what a stop raises, and takes the server for stopped.
             self.log.exception("%s could not be stopped; its lease stays", self._log_name)
             raise
-        self.object_id = ""
         self._last_status = 0
         self.clear_state()
 
@@ -463,8 +288,3 @@ class DS01Spawner(ServerSettings, DockerSpawner):  # type: ignore[misc]
         )
         self._is_held = lease is not None and lease.state is LeaseState.HELD
         self._unsettled = False
-
-
-async def _outcome(call: Future[Any]) -> None:
-    """Wait until a call is over, however it ends."""
-    await asyncio.wait([asyncio.wrap_future(call)])

@@ -109,7 +109,7 @@ def test_an_option_in_a_requirements_file_is_refused_with_its_line(line: str) ->
 
 
 def test_a_url_in_a_requirements_file_is_refused_with_its_line() -> None:
-    with pytest.raises(RequestRefused, match="Line 2 .* is a URL or a path"):
+    with pytest.raises(RequestRefused, match=r"Line 2 .* is a URL or a path"):
         parse_requirements_file("numpy\ngit+https://example.org/x\n")
 
 

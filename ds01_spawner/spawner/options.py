@@ -1,0 +1,206 @@
+"""From the options form, a REST call or a respawn to an accepted request: one path for all three."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+from traitlets import TraitError, default
+
+from .. import form, request
+from ..errors import ConfigBroken, DS01Error
+from ..model import Profile
+from . import assembly
+from .pools import PooledCalls
+from .refusal import OnlyAForm, SpawnRefused
+from .settings import ServerSettings
+
+# Within a second the Hub shows a refusal on the form; later only the pending page can, and needs the row.
+SECONDS_ON_THE_FORM = 0.8
+
+
+class StudentOptions(ServerSettings, PooledCalls):
+    """The part of the spawner that shows the form and judges what comes back; a mixin of a Spawner."""
+
+    user: Any
+    name: str
+    db: Any
+    handler: Any
+    orm_spawner: Any
+    user_options: Any
+    active: bool
+    _spawn_future: asyncio.Future[Any] | None
+    _tasks: ClassVar[set[asyncio.Task[None]]] = set()
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._prepared: assembly.Prepared | None = None
+        self._accepted_options: dict[str, Any] | None = None
+        self._typed_options: Any = None
+        self._own_settings: dict[str, Any] = {}
+
+    @default("options_form")
+    def _default_options_form(self) -> Callable[..., Any]:
+        return lambda spawner: spawner.render_options_form()
+
+    @default("options_from_form")
+    def _default_options_from_form(self) -> Callable[..., Any]:
+        return form.parse
+
+    @default("options_from_query")
+    def _default_options_from_query(self) -> Callable[..., Any]:
+        return refuse_query
+
+    @default("apply_user_options")
+    def _default_apply_user_options(self) -> Callable[..., Any]:
+        return lambda spawner, options: spawner.accept(options)
+
+    @property
+    def _login(self) -> str:
+        return self.site.log_in_as(self.user.name)
+
+    @property
+    def group_names(self) -> tuple[str, ...]:
+        """The Hub's groups of the user."""
+        return tuple(group.name for group in self.user.groups)
+
+    async def profiles(self) -> tuple[Profile, ...]:
+        """All profiles of the site, also those that this user may not see."""
+        profile_list = self.profile_list
+        if callable(profile_list):
+            profile_list = profile_list(self)
+            if inspect.isawaitable(profile_list):
+                profile_list = await profile_list
+        return request.parse_profiles(profile_list)
+
+    async def render_options_form(self) -> str:
+        """Return the form, filled from a link, or from last time."""
+        try:
+            profiles = request.visible_profiles(await self.profiles(), self.group_names)
+            offer = await self._call(self.site.core.offers.offer, self._login, self.group_names)
+        except DS01Error as exc:
+            self.log.error("the form cannot be shown: %s", exc.detail or exc)
+            return form.render_problem(str(exc))
+        return form.render(
+            form.FormView(
+                profiles=profiles,
+                availability=offer.availability,
+                limits=offer.limits,
+                holdings=offer.holdings,
+                frameworks=offer.frameworks,
+                use_cases=self.site.core.images.use_cases,
+                values=self._form_values(),
+                simulated=offer.simulated,
+                gpu_problem=offer.gpu_problem,
+                architecture=offer.architecture,
+                defaults=self._defaults(),
+            )
+        )
+
+    def _form_values(self) -> Mapping[str, Any]:
+        query = {
+            name.removeprefix("opt-"): [value.decode(errors="replace") for value in values]
+            for name, values in (self.handler.request.query_arguments if self.handler else {}).items()
+            if name.startswith("opt-")
+        }
+        if query:
+            return form.from_query(query)
+        typed, self._typed_options = self._typed_options, None
+        values = self.user_options if typed is None else typed
+        return values if isinstance(values, dict) else {}
+
+    def _defaults(self) -> request.ServerDefaults:
+        return request.ServerDefaults(
+            framework=self.framework,
+            framework_version=self.framework_version,
+            base_image=self.base_image,
+            use_case=self.use_case,
+            packages=tuple(self.packages),
+            system_packages=tuple(self.system_packages),
+            gpu_profile=self.gpu_profile,
+            gpu_count=self.gpu_count,
+            workspace_dir=self.workspace_dir,
+            data_dir=self.data_dir,
+            models_dir=self.models_dir,
+            allow_custom_base_image=self.allow_custom_base_image,
+            allow_package_options=self.allow_package_options,
+            allow_mount_options=self.allow_mount_options,
+            use_cases=self.site.core.images.use_cases,
+        )
+
+    async def accept(self, options: Any) -> None:
+        """Check the options of a form, a REST call or a respawn, alike, and keep what they mean.
+
+        Raises:
+            SpawnRefused: with the sentence; the refused options are not kept for the next time.
+        """
+        began = asyncio.get_running_loop().time()
+        try:
+            parsed = request.parse_options(options)
+            profile = request.find_profile(await self.profiles(), parsed.profile, self.group_names)
+            self._override(request.overrides_for(profile, parsed))
+            asked = request.build_request(parsed, profile, self._defaults())
+            self._prepared = await self._call(
+                assembly.decide,
+                self.site.core.offers,
+                asked,
+                login=self._login,
+                groups=self.group_names,
+                server=self.name,
+                home_dir=self.home_dir,
+            )
+        except DS01Error as exc:
+            is_quick = asyncio.get_running_loop().time() - began < SECONDS_ON_THE_FORM
+            self._forget_refused(options, with_server=is_quick)
+            raise SpawnRefused(exc) from exc
+        self._accepted_options = options
+
+    def _override(self, values: Mapping[str, object]) -> None:
+        """Set what the profile overrides; what an earlier choice overrode goes back first."""
+        for name, value in self._own_settings.items():
+            setattr(self, name, value)
+        self._own_settings = {name: getattr(self, name) for name in values if self.has_trait(name)}
+        for name, value in values.items():
+            try:
+                if not self.has_trait(name):
+                    raise TraitError("there is no such setting of DS01Spawner")
+                setattr(self, name, value)
+            except TraitError as exc:
+                raise ConfigBroken(
+                    "This profile is set up wrongly. Choose another one, and tell your admin.",
+                    detail=f"spawner_override sets {name!r}: {exc}",
+                ) from exc
+
+    def _forget_refused(self, options: Any, *, with_server: bool) -> None:
+        """Take back what the Hub stored before anybody looked at it: the options, and a new server's name.
+
+        What was typed fills the form once more, which the Hub renders from the default server.
+        """
+        self.user.spawner._typed_options = options
+        self.orm_spawner.user_options = self._accepted_options
+        is_new = bool(self.name) and self.orm_spawner.state is None
+        self.db.commit()
+        if is_new and with_server:
+            self._keep(asyncio.ensure_future(self._forget_server()))
+
+    async def _forget_server(self) -> None:
+        """Delete the row of a server that never was, once the Hub is through with its failed start."""
+        if self._spawn_future is not None:
+            await asyncio.wait([self._spawn_future])
+        if not self.active and self.orm_spawner in self.db:
+            self.user.spawners.pop(self.name, None)
+            self.db.delete(self.orm_spawner)
+            self.db.commit()
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        """Hold a task until it is done: the event loop itself only knows it weakly."""
+        tasks = type(self)._tasks
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+
+def refuse_query(_query: Mapping[str, Any]) -> None:
+    """Never start a server from a link: the Hub then opens the form, which fills itself from the link."""
+    raise OnlyAForm("A link fills the form; only its button starts a server.")

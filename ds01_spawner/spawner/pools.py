@@ -1,0 +1,70 @@
+"""The pools of one Hub: short Docker calls and builds apart, so that nobody waits for somebody else."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, ClassVar, ParamSpec, TypeVar
+
+from traitlets.config import LoggingConfigurable
+
+from ..site import DS01
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class PooledCalls(LoggingConfigurable):
+    """Runs what blocks in threads, and knows which calls of this server are under way."""
+
+    _site: ClassVar[DS01 | None] = None
+    _short_pool: ClassVar[ThreadPoolExecutor | None] = None
+    _build_pool: ClassVar[ThreadPoolExecutor | None] = None
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._calls: set[Future[Any]] = set()
+
+    @property
+    def site(self) -> DS01:
+        """The site's settings and rooms, one for all servers of the Hub."""
+        cls = type(self)
+        if cls._site is None:
+            cls._site = DS01(config=self.config)
+            # What the rooms log stands in the Hub's log, in its form.
+            logging.getLogger("ds01_spawner").parent = self.log
+        return cls._site
+
+    @property
+    def executor(self) -> ThreadPoolExecutor:
+        """The pool of short calls, in place of DockerSpawner's one thread."""
+        cls = type(self)
+        if cls._short_pool is None:
+            cls._short_pool = ThreadPoolExecutor(self.site.docker_pool_size, thread_name_prefix="ds01-call")
+        return cls._short_pool
+
+    @property
+    def builders(self) -> ThreadPoolExecutor:
+        """The pool of builds."""
+        cls = type(self)
+        if cls._build_pool is None:
+            cls._build_pool = ThreadPoolExecutor(self.site.build_pool_size, thread_name_prefix="ds01-build")
+        return cls._build_pool
+
+    async def _call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a short blocking call; what is under way when we are cancelled is awaited before settling."""
+        future = self.executor.submit(function, *args, **kwargs)
+        self._calls.add(future)
+        future.add_done_callback(self._calls.discard)
+        return await asyncio.wrap_future(future)
+
+    async def _calls_done(self) -> None:
+        while self._calls:
+            await asyncio.wait([asyncio.ensure_future(_outcome(call)) for call in tuple(self._calls)])
+
+
+async def _outcome(call: Future[Any]) -> None:
+    """Wait until a call is over, however it ends."""
+    await asyncio.wait([asyncio.wrap_future(call)])
