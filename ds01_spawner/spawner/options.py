@@ -49,9 +49,9 @@ class StudentOptions(ServerSettings, PooledCalls):
     def _default_options_from_form(self) -> Callable[..., Any]:
         return form.parse
 
-    @default("options_from_query")
-    def _default_options_from_query(self) -> Callable[..., Any]:
-        return refuse_query
+    def options_from_query(self, query_data: Mapping[str, Any]) -> dict[str, Any]:
+        """Never start a server from a link: the Hub then opens the form, which fills itself from it."""
+        raise OnlyAForm("A link fills the form; only its button starts a server.")
 
     @default("apply_user_options")
     def _default_apply_user_options(self) -> Callable[..., Any]:
@@ -199,8 +199,3 @@ class StudentOptions(ServerSettings, PooledCalls):
         tasks = type(self)._tasks
         tasks.add(task)
         task.add_done_callback(tasks.discard)
-
-
-def refuse_query(_query: Mapping[str, Any]) -> None:
-    """Never start a server from a link: the Hub then opens the form, which fills itself from the link."""
-    raise OnlyAForm("A link fills the form; only its button starts a server.")

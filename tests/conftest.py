@@ -1,0 +1,48 @@
+"""What tests on real parts share: the private Docker Engine, brought up where it does not run yet.
+
+An Engine that ran before the tests is left running; one that they started is ended by them.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrivateEngine:
+    """Where the Engine listens (`unix://…`), and the folder of CDI specs that it reads at each start."""
+
+    docker_host: str
+    cdi_directory: Path
+
+
+def run_tool(name: str, *arguments: str, seconds: float = 600) -> subprocess.CompletedProcess[str]:
+    """Run one of `tools/` in a process of its own; the tools bring no package."""
+    command = [sys.executable, str(ROOT / "tools" / f"{name}.py"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=seconds)
+
+
+@pytest.fixture(scope="session")
+def private_engine() -> Iterator[PrivateEngine]:
+    """The private Docker Engine; tests are skipped, with its own words, where it cannot run."""
+    ran_before = run_tool("engine", "status").returncode == 0
+    brought_up = run_tool("engine", "up")
+    if brought_up.returncode != 0:
+        pytest.skip(f"no private Docker Engine: {brought_up.stderr.strip()}")
+    exports = run_tool("engine", "env").stdout
+    docker_host = re.search(r"DOCKER_HOST=(\S+)", exports)
+    specs = re.search(r"CDI specs in (\S+)", brought_up.stdout)
+    assert docker_host is not None, exports
+    assert specs is not None, brought_up.stdout
+    yield PrivateEngine(docker_host=docker_host[1], cdi_directory=Path(specs[1]))
+    if not ran_before:
+        run_tool("engine", "down")

@@ -1,0 +1,143 @@
+"""The machine that one Hub of the tests serves: accounts, homes, GPUs, catalog and limits.
+
+All of it lies in one folder that every account may enter (pytest's own are closed to them), and can
+be changed while the Hub runs, as an admin would. The GPUs have UUIDs that no other lab has, so that
+several Hubs can share one Docker Engine.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import secrets
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from ds01_spawner.catalog import parse_catalog, resolve
+from ds01_spawner.model import BaseImage
+
+from ..simulator.cdi import write_cdi_spec
+
+ROOT = Path(__file__).resolve().parents[2]
+
+FRAMEWORK, VERSION, ARCHITECTURE = "Pytorch", "2.8.0", "CUDA_ADA"
+
+_uids = itertools.count(3100)
+
+_H100 = 'name="NVIDIA H100 80GB HBM3" memory_mib=81559 cc=9.0'
+# One 2g.20gb and one full GPU: what is the last one of its kind from the beginning.
+_BOX = """\
+driver 570.86.10
+cuda 12080
+gpu 0 uuid=GPU-{tag}-4000-8000-000000000000 {h100} mig=on
+mig 0:0 uuid=MIG-{tag}-5000-8000-000000000000 profile=2g.20gb gi=3 ci=0 slices=2 memory_mib=19968
+mig 0:2 uuid=MIG-{tag}-5000-8000-000000000002 profile=1g.10gb gi=9 ci=0 slices=1 memory_mib=9728
+mig 0:3 uuid=MIG-{tag}-5000-8000-000000000003 profile=1g.10gb gi=10 ci=0 slices=1 memory_mib=9728
+gpu 1 uuid=GPU-{tag}-4000-8000-000000000001 {h100} mig=on
+mig 1:1 uuid=MIG-{tag}-5000-8000-000000000101 profile=1g.10gb gi=7 ci=0 slices=1 memory_mib=9728
+mig 1:5 uuid=MIG-{tag}-5000-8000-000000000105 profile=1g.10gb gi=11 ci=0 slices=1 memory_mib=9728
+gpu 2 uuid=GPU-{tag}-4000-8000-000000000002 {h100} mig=off
+"""
+
+LIMITS = """\
+defaults:
+  max_gpu_slots: 2
+  max_gpu_slots_per_container: 2
+  allow_full_gpu: false
+  max_cpus: 1.5
+  memory: 1g
+  memory_swap: 1g
+  shm_size: 192m
+  pids_limit: 300
+  storage_tmp: 96m
+  max_containers_per_user: 2
+  gpu_hold_after_stop_h: 0
+  container_hold_after_stop_h: 0
+default_group: student
+groups:
+  student:
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """An account of the lab."""
+
+    name: str
+    uid: int
+    home: Path
+
+    @property
+    def workspace(self) -> Path:
+        return self.home / "workspace"
+
+    @property
+    def container_home(self) -> Path:
+        """What is her home inside containers, as the host sees it."""
+        return self.home / ".ds01" / "home"
+
+
+class Lab:
+    """One simulated machine; `remove` takes all of it away again."""
+
+    def __init__(self, cdi_directory: Path) -> None:
+        self.name = f"ds01-test-{secrets.token_hex(3)}"
+        self.directory = Path(tempfile.mkdtemp(prefix=f"{self.name}-", dir="/var/tmp"))
+        self.directory.chmod(0o755)
+        self.accounts = self.directory / "passwd"
+        self.accounts.touch()
+        self.box = self.directory / "gpus.box"
+        tag = f"{secrets.token_hex(4)}-0000"
+        self.box_text = _BOX.format(tag=tag, h100=_H100)
+        self.box.write_text(self.box_text)
+        self.limits = self.directory / "resource-limits.yaml"
+        self.limits.write_text(LIMITS)
+        self.catalog_text = read_catalog()
+        self.catalog = self.directory / "ml_images.repo"
+        self.catalog.write_text(self.catalog_text)
+        self._cdi_spec = cdi_directory / f"{self.name}.json"
+        self._write_cdi_spec()
+
+    @property
+    def base(self) -> BaseImage:
+        """The catalog's image for the framework that servers have here."""
+        return resolve(parse_catalog(self.catalog_text), FRAMEWORK, VERSION, ARCHITECTURE)
+
+    def _write_cdi_spec(self) -> None:
+        """Give Docker the devices, by UUID alone: another lab's have the same indices."""
+        spec = json.loads(write_cdi_spec(self.box, self.directory).read_text())
+        spec["devices"] = [item for item in spec["devices"] if item["name"].startswith(("GPU-", "MIG-"))]
+        unfinished = self._cdi_spec.with_suffix(".unfinished")
+        unfinished.write_text(json.dumps(spec))
+        unfinished.rename(self._cdi_spec)
+
+    def device_nodes(self, slots: tuple[str, ...]) -> list[str]:
+        """Return the device nodes that the CDI spec names for some slots, sorted."""
+        devices = json.loads(self._cdi_spec.read_text())["devices"]
+        nodes = [node for item in devices if item["name"] in slots for node in item["containerEdits"]["deviceNodes"]]
+        return sorted({node["path"] for node in nodes})
+
+    def enrol(self, name: str, *, uid: int | None = None) -> Person:
+        """Add an account with a home that only she can enter."""
+        number = next(_uids) if uid is None else uid
+        home = self.directory / "home" / name
+        home.mkdir(parents=True, mode=0o700)
+        home.parent.chmod(0o755)
+        os.chown(home, number, number)
+        with self.accounts.open("a") as accounts:
+            accounts.write(f"{name}:x:{number}:{number}::{home}:/bin/bash\n")
+        return Person(name=name, uid=number, home=home)
+
+    def remove(self) -> None:
+        """Remove the folder and the CDI spec."""
+        self._cdi_spec.unlink(missing_ok=True)
+        shutil.rmtree(self.directory)
+
+
+def read_catalog() -> str:
+    """Return AIME's own catalog where a copy of it lies beside the checkout, else the tests' sample."""
+    real = ROOT.parent / "shared" / "data" / "ml_images.v2.repo"
+    return (real if real.exists() else ROOT / "tests" / "data" / "ml_images.v2.repo").read_text()
