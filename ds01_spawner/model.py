@@ -136,6 +136,15 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LimitsTexts:
+    """DS01's limits: the file, `user-overrides.yaml` and `groups/NAME.members` beside it."""
+
+    text: str
+    overrides: str = ""
+    members: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Holdings:
     """What a user has now: live leases, slots in them, and the sum of their GPU shares."""
 
@@ -292,8 +301,7 @@ class ImageSpec:
     """Everything that goes into one built image, in the order of its layers.
 
     `base_id` is the base image's content id, `runtime_id` that of the image a missing Python is
-    copied from ("" when none is configured). `site_key` is a hash of site settings whose change
-    must change the image. Two equal specs give one image.
+    copied from ("" when none is configured). Two equal specs give one image.
     """
 
     base: str
@@ -320,6 +328,16 @@ class BuiltImage:
     base: BaseImage
     was_built: bool
     labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MountWish:
+    """A directory to mount: what the settings or the person named, and where it goes."""
+
+    source: str
+    target: str
+    create: bool = False
+    read_only: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ The Hub, the service and the command line read the same configuration and get th
 from __future__ import annotations
 
 import shlex
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import jupyterhub
@@ -15,13 +15,17 @@ from traitlets import Callable as CallableTrait
 from traitlets.config import LoggingConfigurable
 
 from .adapters import nvml
+from .adapters.accounts import find_account
 from .adapters.box import read_box
 from .adapters.builder import Builder
 from .adapters.engine import DockerEngine
 from .adapters.ledger import Ledger
+from .adapters.mounts import open_mounts
+from .adapters.site_files import read_catalog, read_limits
+from .catalog import SEARCH_PATHS
 from .core import Core, Images, Leases, Offers
 from .image import DEFAULT_BASE_PACKAGES, DEFAULT_USE_CASES
-from .model import Inventory
+from .model import Account, Inventory
 
 
 class DS01(LoggingConfigurable):
@@ -171,6 +175,11 @@ class DS01(LoggingConfigurable):
         """`cdi`, `nvidia` or `none`."""
         return self.engine.device_mode() if self.device_mode == "auto" else str(self.device_mode)
 
+    def find_account(self, login: str) -> Account:
+        """Return the account that a login's servers run as."""
+        groups = self.supplementary_groups
+        return find_account(self.accounts, login, min_uid=self.min_uid, groups=groups)
+
     def read_inventory(self) -> Inventory:
         """Read the GPUs from where the settings say."""
         if self.inventory == "nvml":
@@ -184,13 +193,11 @@ class DS01(LoggingConfigurable):
         offers = Offers(
             ledger=ledger,
             read_inventory=self.read_inventory,
-            catalog_file=self.catalog_file,
-            limits_file=self.limits_file,
+            read_catalog=partial(read_catalog, self.catalog_file, SEARCH_PATHS),
+            read_limits=partial(read_limits, self.limits_file),
+            find_account=self.find_account,
+            open_mounts=partial(open_mounts, roots=self.mount_roots),
             architecture=self.architecture,
-            accounts=self.accounts,
-            min_uid=self.min_uid,
-            supplementary_groups=self.supplementary_groups,
-            mount_roots=self.mount_roots,
             strategy=self.strategy,
         )
         return Core(

@@ -26,7 +26,7 @@ c.JupyterHub.authenticator_class = "dummy"
 c.DummyAuthenticator.password = "demo"
 c.Authenticator.allowed_users = {"alice", "bob", "carol"}
 c.Authenticator.admin_users = {"carol"}
-c.JupyterHub.load_groups = {"researchers": {"users": ["bob", "carol"]}}
+c.JupyterHub.load_groups = {"researcher": {"users": ["bob", "carol"]}}
 
 c.JupyterHub.spawner_class = "ds01"
 c.JupyterHub.allow_named_servers = True
@@ -67,7 +67,7 @@ c.DS01Spawner.profile_list = [
         "display_name": "Choose for yourself",
         "slug": "research",
         "description": "Any slice that is free, or a whole GPU. For researchers.",
-        "groups": ["researchers"],
+        "groups": ["researcher"],
         "spawner_override": {"gpu_profile": "2g.20gb", "gpu_count": 1},
     },
 ]

@@ -10,11 +10,10 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ..errors import MountRefused, SiteBroken
-from ..model import Account, Mount
+from ..model import Account, Mount, MountWish
 
 _HELPER = Path(__file__).with_name("open_as.py")
 
@@ -24,16 +23,6 @@ _REASONS = {
     "readonly": "is not writable for you. Change its permissions, or choose another directory.",
     "not-a-directory": "is not a directory. Choose a directory.",
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
-    """A directory to mount: what the settings or the person named, and where it goes."""
-
-    source: str
-    target: str
-    create: bool = False
-    read_only: bool = False
 
 
 def expand(path: str, account: Account) -> str:
@@ -54,7 +43,7 @@ def expand(path: str, account: Account) -> str:
     return path
 
 
-def open_mounts(account: Account, wishes: Sequence[Wish], *, roots: Sequence[str]) -> tuple[Mount, ...]:
+def open_mounts(account: Account, wishes: Sequence[MountWish], *, roots: Sequence[str]) -> tuple[Mount, ...]:
     """Open every wish with her credentials and return the mounts.
 
     Raises:
@@ -94,7 +83,7 @@ def _real(root: str) -> str:
     return str(Path(root).resolve())
 
 
-def _ask(account: Account, paths: Sequence[str], wishes: Sequence[Wish]) -> list[dict[str, object]]:
+def _ask(account: Account, paths: Sequence[str], wishes: Sequence[MountWish]) -> list[dict[str, object]]:
     order = {
         "uid": account.uid,
         "gid": account.gid,

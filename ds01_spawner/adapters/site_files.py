@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import CatalogBroken, LimitsBroken
+from ..model import LimitsTexts
 
 LIMITS_PATHS = (
     "/etc/ds01/resource-limits.yaml",
     "/opt/ds01-infra/config/runtime/resource-limits.yaml",
     "/opt/ds01-infra/config/resource-limits.yaml",
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LimitsTexts:
-    """DS01's limits: the file, `user-overrides.yaml` and `groups/NAME.members` beside it."""
-
-    text: str
-    overrides: str = ""
-    members: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_catalog(path: str, search: Sequence[str]) -> str | None:

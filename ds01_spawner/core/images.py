@@ -6,14 +6,17 @@ import logging
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from .. import image
-from ..adapters.builder import Builder
-from ..adapters.engine import DockerEngine, ImageInfo
 from ..buildlog import ProgressReader
 from ..errors import RequestRefused
 from ..model import BaseImage, BuiltImage, ImageSpec, ServerRequest
 from ..templating import template_directory
+
+if TYPE_CHECKING:
+    from ..adapters.builder import Builder
+    from ..adapters.engine import DockerEngine, ImageInfo
 
 log = logging.getLogger(__name__)
 

@@ -8,15 +8,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 from .. import allocator, limits, mlc, reconcile
-from ..adapters.engine import DockerEngine
-from ..adapters.ledger import Ledger
 from ..allocator import LeaseDraft, PoolView
 from ..errors import RequestRefused
 from ..model import FULL_GPU, Container, Lease, LeaseState, Limits, ServerRequest, Slot
 from ..reconcile import Action, Repair
 from .offers import Offers
+
+if TYPE_CHECKING:
+    from ..adapters.engine import DockerEngine
+    from ..adapters.ledger import Ledger
 
 log = logging.getLogger(__name__)
 

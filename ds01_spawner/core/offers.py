@@ -7,12 +7,9 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 from .. import allocator, catalog, limits
-from ..adapters.accounts import find_account
-from ..adapters.ledger import Ledger
-from ..adapters.mounts import Wish, open_mounts
-from ..adapters.site_files import read_catalog, read_limits
 from ..errors import DS01Error, InventoryUnavailable, NotAllowed, NothingFree, RequestRefused
 from ..inventory import architecture_of
 from ..model import (
@@ -24,9 +21,14 @@ from ..model import (
     Holdings,
     Inventory,
     Limits,
+    LimitsTexts,
     Mount,
+    MountWish,
     ServerRequest,
 )
+
+if TYPE_CHECKING:
+    from ..adapters.ledger import Ledger
 
 log = logging.getLogger(__name__)
 
@@ -48,42 +50,39 @@ class Offer:
 
 
 class Offers:
-    """Reads the admin's files, the accounts and the GPUs; changes nothing but the slot table."""
+    """Reads the admin's files, the accounts and the GPUs; changes nothing.
+
+    `inventory()` reads the GPUs, `account(login)` finds the account a user's servers run as, and
+    `open_mounts(account, wishes)` opens her directories with her credentials; each raises as its
+    adapter says.
+    """
 
     def __init__(
         self,
         *,
         ledger: Ledger,
         read_inventory: Callable[[], Inventory],
-        catalog_file: str = "",
-        limits_file: str = "",
+        read_catalog: Callable[[], str | None],
+        read_limits: Callable[[], LimitsTexts | None],
+        find_account: Callable[[str], Account],
+        open_mounts: Callable[[Account, Sequence[MountWish]], tuple[Mount, ...]],
         architecture: str = "",
-        accounts: str = "host",
-        min_uid: int = 1000,
-        supplementary_groups: Sequence[str] = (),
-        mount_roots: Sequence[str] = ("{home}",),
         strategy: str = "",
         environ: Mapping[str, str] = os.environ,
     ) -> None:
         self._ledger = ledger
-        self._read_inventory = read_inventory
-        self._catalog_file = catalog_file
-        self._limits_file = limits_file
+        self.inventory = read_inventory
+        self._read_catalog = read_catalog
+        self._read_limits = read_limits
+        self.account = find_account
+        self.open_mounts = open_mounts
         self._architecture = architecture
-        self._accounts = accounts
-        self._min_uid = min_uid
-        self._supplementary_groups = tuple(supplementary_groups)
-        self._mount_roots = tuple(mount_roots)
         self._strategy = strategy
         self._environ = environ
 
-    def account(self, login: str) -> Account:
-        """Return the account a user's servers run as; raises `AccountRefused`."""
-        return find_account(self._accounts, login, min_uid=self._min_uid, groups=self._supplementary_groups)
-
     def limits_file(self) -> limits.LimitsFile | None:
         """Return the limits as they are written now, None where there is no file."""
-        texts = read_limits(self._limits_file)
+        texts = self._read_limits()
         if texts is None:
             return None
         members = {name: limits.parse_members(text) for name, text in texts.members.items()}
@@ -107,10 +106,6 @@ class Offers:
             log.warning(warning)
         return strategy
 
-    def inventory(self) -> Inventory:
-        """Read the GPUs; raises `InventoryUnavailable`."""
-        return self._read_inventory()
-
     def architecture(self) -> str:
         """Return the catalog's architecture: the trait, else `$MLC_ARCH`, else from the GPUs, else ""."""
         named = self._architecture or self._environ.get("MLC_ARCH", "")
@@ -125,7 +120,7 @@ class Offers:
 
     def catalog_entries(self) -> tuple[CatalogEntry, ...] | None:
         """Return the catalog as it is written now, None where none is installed."""
-        text = read_catalog(self._catalog_file, catalog.SEARCH_PATHS)
+        text = self._read_catalog()
         return None if text is None else catalog.parse_catalog(text)
 
     def resolve(self, framework: str, version: str = "", architecture: str = "") -> BaseImage:
@@ -214,7 +209,3 @@ class Offers:
         except NothingFree as exc:
             raise RequestRefused(str(exc)) from exc
         return sum((slot.share for slot in slots), start=Fraction(0))
-
-    def open_mounts(self, account: Account, wishes: Sequence[Wish]) -> tuple[Mount, ...]:
-        """Open her directories with her credentials; raises `MountRefused`."""
-        return open_mounts(account, wishes, roots=self._mount_roots)

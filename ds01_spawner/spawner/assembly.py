@@ -9,10 +9,9 @@ from pathlib import PurePosixPath
 
 from .. import identity, limits, mlc
 from ..adapters.engine import DockerEngine, File
-from ..adapters.mounts import Wish
 from ..core import Offers
 from ..errors import MountRefused
-from ..model import Account, BaseImage, BuiltImage, Lease, Limits, Mount, ServerRequest
+from ..model import Account, BaseImage, BuiltImage, Lease, Limits, Mount, MountWish, ServerRequest
 from ..templating import template_directory
 
 HUB_PYTHON = "/opt/ds01/hub/bin/python"
@@ -29,7 +28,7 @@ class Prepared:
     limits: Limits
     base: BaseImage
     container_name: str
-    wishes: tuple[Wish, ...]
+    wishes: tuple[MountWish, ...]
 
     @property
     def wish(self) -> str:
@@ -96,15 +95,15 @@ def decide(
     return prepared
 
 
-def _wishes(asked: ServerRequest, account: Account, home_dir: str) -> tuple[Wish, ...]:
+def _wishes(asked: ServerRequest, account: Account, home_dir: str) -> tuple[MountWish, ...]:
     wishes = [
-        Wish(source=home_dir, target=container_home(account), create=True),
-        Wish(source=asked.workspace_dir, target=mlc.WORKSPACE, create=True),
+        MountWish(source=home_dir, target=container_home(account), create=True),
+        MountWish(source=asked.workspace_dir, target=mlc.WORKSPACE, create=True),
     ]
     if asked.data_dir:
-        wishes.append(Wish(source=asked.data_dir, target=mlc.DATA, read_only=True))
+        wishes.append(MountWish(source=asked.data_dir, target=mlc.DATA, read_only=True))
     if asked.models_dir:
-        wishes.append(Wish(source=asked.models_dir, target=mlc.MODELS, read_only=True))
+        wishes.append(MountWish(source=asked.models_dir, target=mlc.MODELS, read_only=True))
     return tuple(wishes)
 
 

@@ -1,0 +1,138 @@
+"""Hubs for the tests, and their logs beside each failure."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import docker
+import docker.errors
+import pytest
+
+from ..conftest import PrivateEngine, run_tool
+from ..simulator.build import build_library
+from .hub import Hub
+from .lab import Lab
+from .student import Student
+
+_names = (f"student{number}" for number in itertools.count(1))
+
+Settings = Mapping[str, Mapping[str, object]]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All tests here need Docker and start a Hub."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.docker)
+            item.add_marker(pytest.mark.hub)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Put the end of each Hub's log beside a failure."""
+    report = yield
+    if report.failed:
+        for value in getattr(item, "funcargs", {}).values():
+            if isinstance(value, Hub):
+                report.sections.append((f"log of {value.lab.name}", value.log()))
+    return report
+
+
+@pytest.fixture(scope="session")
+def nvml(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The simulated NVML, for the unmodified nvidia-ml-py."""
+    return build_library(tmp_path_factory.mktemp("nvml"))
+
+
+@pytest.fixture(scope="session")
+def proxy() -> Path:
+    """node's configurable-http-proxy."""
+    installed = run_tool("proxy")
+    assert installed.returncode == 0, installed.stderr
+    return Path(installed.stdout.strip())
+
+
+@contextmanager
+def tagged(engine: PrivateEngine, *names: str) -> Iterator[None]:
+    """Let the small base image have each of `names`, as if somebody had pulled it."""
+    client = docker.APIClient(base_url=engine.docker_host, version="auto")
+    missing = []
+    for name in names:
+        try:
+            client.inspect_image(name)
+        except docker.errors.ImageNotFound:
+            missing.append(name if ":" in name.rpartition("/")[2] else f"{name}:latest")
+    if missing:
+        arguments = [word for name in missing for word in ("--tag", name)]
+        ensured = run_tool("base_image", "ensure", "--docker-host", engine.docker_host, *arguments)
+        assert ensured.returncode == 0, ensured.stderr
+    try:
+        yield
+    finally:
+        for name in missing:
+            client.remove_image(name, noprune=True)
+        client.close()
+
+
+OpenHub = Callable[..., Hub]
+
+
+@pytest.fixture(scope="session")
+def open_hub(private_engine: PrivateEngine, proxy: Path, nvml: Path) -> Iterator[OpenHub]:
+    """A function that starts a Hub on a lab of its own; `prepare` changes the lab before."""
+    with ExitStack() as stack:
+
+        def start(
+            *,
+            docker_host: str = "",
+            settings: Settings | None = None,
+            prepare: Callable[[Lab], None] = lambda lab: None,
+        ) -> Hub:
+            lab = Lab(private_engine.cdi_directory)
+            stack.callback(lab.remove)
+            prepare(lab)
+            stack.enter_context(tagged(private_engine, lab.base.image))
+            hub = Hub(
+                lab, private_engine, proxy=proxy, nvml=nvml, docker_host=docker_host, settings=settings
+            )
+            stack.callback(hub.remove)
+            hub.start()
+            return hub
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def hub(open_hub: OpenHub) -> Hub:
+    """The Hub that most tests share: its people are strangers to each other."""
+    return open_hub()
+
+
+@pytest.fixture
+def newcomer(hub: Hub) -> Iterator[Callable[[], Student]]:
+    """A function that gives one more student of the shared Hub, signed in."""
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(signed_in(hub))
+
+
+@pytest.fixture
+def student(newcomer: Callable[[], Student]) -> Student:
+    """A student who is new to the shared Hub."""
+    return newcomer()
+
+
+@contextmanager
+def signed_in(hub: Hub) -> Iterator[Student]:
+    """A student with an account of her own; her servers are stopped and her traces removed at the end."""
+    student = hub.sign_in(hub.lab.enrol(next(_names)))
+    try:
+        yield student
+    finally:
+        for server in student.model()["servers"]:
+            if student.server(server):
+                student.stop(server)
+        student.close()
+        hub.clean(student.person)
