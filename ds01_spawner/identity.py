@@ -22,18 +22,19 @@ def merge_passwd(text: str, account: Account) -> str:
 
 def merge_group(text: str, account: Account) -> str:
     """Return the image's `/etc/group` with her primary group and her supplementary groups in it."""
-    wanted = dict((gid, name) for name, gid in account.groups)
+    wanted = {gid: name for name, gid in account.groups}
+    wanted_names = frozenset(wanted.values())
     primary = account.group_name or account.name
     kept: list[str] = []
     for line in text.splitlines():
         if not line.strip() or _is_entry(line, primary, account.gid, id_field=2):
             continue
-        name, password, gid, members = (line.split(":") + ["", "", "", ""])[:4]
+        name, password, gid, members = [*line.split(":"), "", "", "", ""][:4]
         names = [member for member in members.split(",") if member and member != account.name]
         if gid.isdigit() and int(gid) in wanted:
             name = wanted.pop(int(gid))
             names.append(account.name)
-        elif name in wanted.values():
+        elif name in wanted_names:
             continue
         kept.append(":".join([name, password, gid, ",".join(names)]))
     kept.append(f"{primary}:x:{account.gid}:")

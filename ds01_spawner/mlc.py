@@ -23,7 +23,6 @@ MLC_VERSION = "4"
 WORKSPACE, DATA, MODELS = "/workspace", "/data", "/models"
 DEVICE_MODES = ("cdi", "nvidia", "none")
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 _SLUG = re.compile(r"[a-z]([a-z0-9-]{0,28}[a-z0-9])?")
 _HOOK_MOUNTS = "/var/run/nvidia-container-devices"
 
@@ -45,7 +44,7 @@ def project_name(server: str) -> str:
         )
     if _SLUG.fullmatch(server):
         return server
-    readable = re.sub(r"[^a-z0-9]+", "-", server.lower()).strip("-")[:30] or "server"
+    readable = re.sub(r"[^a-z0-9]+", "-", server.lower())[:30].strip("-") or "server"
     return f"{readable}_{hashlib.sha256(server.encode()).hexdigest()[:8]}"
 
 
@@ -61,13 +60,12 @@ def image_name(server: str, account: Account) -> str:
     image that others share. The UID keeps `a-b`/`c` and `a`/`b-c` apart.
     """
     user = re.sub(r"[^a-z0-9]+", "-", account.name.lower()).strip("-") or "user"
-    project = re.sub(r"[^a-z0-9]+", "-", project_name(server)).strip("-")
-    return f"{project}-{user}-image:{account.uid}"
+    return f"{project_name(server)}-{user}-image:{account.uid}"
 
 
 def is_own_tag(image: str) -> bool:
     """Whether an image reference has the form that `image_name` gives."""
-    return re.fullmatch(r"[a-z0-9-]+-image:\d+", image) is not None
+    return re.fullmatch(r"[a-z0-9_-]+-image:\d+", image) is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,25 +250,36 @@ def pinned_devices(inspected: Mapping[str, object]) -> tuple[str, ...]:
     """Return what GPUs a container was given, by anybody's tool, as ids in its own words.
 
     Ids are an index, `0:1`, a GPU- or MIG-UUID; `all` stands for a count of -1. Read from device
-    requests (drivers nvidia, cdi and empty) and, under the nvidia runtime, from the environment.
+    requests (drivers nvidia, cdi and empty), under the nvidia runtime from the environment (the image's
+    is in it), and from device nodes.
     """
     host = _mapping(inspected.get("HostConfig"))
-    config = _mapping(inspected.get("Config"))
     found: list[str] = []
     for request in _items(host.get("DeviceRequests")):
-        ids = [str(item).removeprefix("nvidia.com/gpu=") for item in _sequence(request.get("DeviceIDs"))]
         if request.get("Driver") in ("", "nvidia", "cdi", None):
-            found += ids or ([ALL_DEVICES] if request.get("Count") == -1 else [])
+            found += [str(item) for item in _sequence(request.get("DeviceIDs"))] or _counted(request)
     if host.get("Runtime") == "nvidia":
-        for entry in _sequence(config.get("Env")):
-            key, _, value = str(entry).partition("=")
-            if key == "NVIDIA_VISIBLE_DEVICES" and value not in ("void", "none", ""):
-                found += value.split(",")
+        found += _visible(_mapping(inspected.get("Config")))
     for device in _items(host.get("Devices")):
         match = re.fullmatch(r"/dev/nvidia(\d+)", str(device.get("PathOnHost", "")))
         if match:
             found.append(match[1])
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(device.removeprefix("nvidia.com/gpu=") for device in found))
+
+
+def _counted(request: Mapping[str, object]) -> list[str]:
+    """Return the devices of a request by number: Docker takes the first ones."""
+    count = request.get("Count")
+    if count == -1:
+        return [ALL_DEVICES]
+    return [str(index) for index in range(count)] if isinstance(count, int) else []
+
+
+def _visible(config: Mapping[str, object]) -> list[str]:
+    """Return what NVIDIA's runtime reads in the environment, whose last entry holds."""
+    entries = dict(str(entry).partition("=")[::2] for entry in _sequence(config.get("Env")))
+    devices = [device.strip() for device in entries.get("NVIDIA_VISIBLE_DEVICES", "").split(",")]
+    return [device for device in devices if device not in ("void", "none", "")]
 
 
 def _mapping(value: object) -> Mapping[str, object]:

@@ -79,8 +79,9 @@ def plan(
         return _end(lease, own, "the start took longer than its deadline")
     if not own:
         return _end(lease, own, "its container is gone")
-    if any(container.is_running for container in own):
-        return _adopt(lease, own[0])
+    running = next((container for container in own if container.is_running), None)
+    if running is not None:
+        return _adopt(lease, running)
     return _rest(lease, own, now, hold)
 
 

@@ -44,7 +44,7 @@ def docker_engine() -> Iterator[str]:
         print(f"demo: using the Docker Engine at {address}")
         yield address
         return
-    was_up = engine.ask(engine.locate(), "/_ping") is not None
+    was_up = engine.ask(engine.locate(), "/version") is not None
     print("demo: no Docker Engine answers, starting a private one (kept in .cache/engine)", flush=True)
     handle = engine.up()
     try:

@@ -60,7 +60,7 @@ def _host_account(login: str, groups: Sequence[str]) -> Account | None:
 def _file_account(path: Path, login: str) -> Account | None:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as exc:
+    except (OSError, UnicodeDecodeError) as exc:
         raise ConfigBroken(
             "The server's list of accounts cannot be read. Please tell your admin.",
             detail=f"c.DS01.accounts = {str(path)!r}: {exc}",
@@ -69,7 +69,7 @@ def _file_account(path: Path, login: str) -> Account | None:
         fields = line.split(":")
         if fields[0] != login:
             continue
-        if len(fields) != 7 or not fields[2].isdigit() or not fields[3].isdigit():
+        if len(fields) != 7 or not fields[2].isdecimal() or not fields[3].isdecimal():
             raise ConfigBroken(
                 "The server's list of accounts is broken. Please tell your admin.",
                 detail=f"{path}, line {number}: not name:x:uid:gid:gecos:home:shell",

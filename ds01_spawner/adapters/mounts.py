@@ -36,11 +36,17 @@ def expand(path: str, account: Account) -> str:
         path = home + path[1:]
     for name, value in (("home", home), ("username", account.name), ("uid", str(account.uid))):
         path = path.replace("{" + name + "}", value)
-    if not path.startswith("/") or any(character in path for character in "\0,\n"):
+    if not path.startswith("/") or _has_odd_characters(path):
         raise MountRefused(
-            f"The directory {path[:80]!r} cannot be used. Give an absolute path, or one below ~/."
+            f"The directory {path[:80]!r} cannot be used. Give an absolute path, or one below ~/, "
+            "without commas."
         )
     return path
+
+
+def _has_odd_characters(path: str) -> bool:
+    # A path becomes a label: a comma in one crashes `mlc list`.
+    return any(character in path for character in "\0,\n")
 
 
 def open_mounts(account: Account, wishes: Sequence[MountWish], *, roots: Sequence[str]) -> tuple[Mount, ...]:
@@ -61,6 +67,12 @@ def open_mounts(account: Account, wishes: Sequence[MountWish], *, roots: Sequenc
                 f"The directory {path} {_REASONS[str(error)]}", detail=f"{error} as {account.uid}"
             )
         real = str(answer["real"])
+        if _has_odd_characters(real):
+            raise MountRefused(
+                f"The directory {path} leads to one with a comma in its name, which cannot be used. "
+                "Rename that one, or choose another directory.",
+                detail=f"{path} is {real!r}",
+            )
         if not any(PurePosixPath(real).is_relative_to(root) for root in allowed):
             raise MountRefused(
                 f"The directory {path} lies outside of what may be mounted on this server. "
@@ -94,9 +106,15 @@ def _ask(account: Account, paths: Sequence[str], wishes: Sequence[MountWish]) ->
         ],
     }
     command = [sys.executable, "-I", "-S", str(_HELPER)]
-    done = subprocess.run(
-        command, input=json.dumps(order), capture_output=True, text=True, timeout=30, check=False
-    )
+    try:
+        done = subprocess.run(
+            command, input=json.dumps(order), capture_output=True, text=True, timeout=30, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as exc:
+        raise SiteBroken(
+            "Your directories do not answer on the server at the moment. Please tell your admin.",
+            detail=f"opening {paths} as UID {account.uid}: {exc}",
+        ) from exc
     if done.returncode != 0:
         raise SiteBroken(
             "Your directories could not be opened on the server. Please tell your admin.",

@@ -4,7 +4,8 @@ A path is opened after the credentials were dropped, so it yields nothing that s
 herself, whatever symlinks it holds. Runs under `python -I -S`: the standard library only.
 
 In: `{"uid": …, "gid": …, "groups": […], "paths": [{"path": …, "create": bool, "write": bool}]}`.
-Out: a list with `{"real", "device", "inode"}` or `{"error": "missing"|"denied"|"readonly"|"not-a-directory"}`.
+Out: a list with `{"real", "device", "inode"}`, or `{"error": WHY}` where WHY is `missing`, `denied`,
+`readonly` or `not-a-directory`.
 """
 
 import json

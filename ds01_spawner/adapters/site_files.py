@@ -21,11 +21,10 @@ def read_catalog(path: str, search: Sequence[str]) -> str | None:
     Raises:
         CatalogBroken: `path` is set, or a file exists, and cannot be read.
     """
-    found = path or _first_existing(search)
-    if not found:
-        return None
+    found = path
     try:
-        return Path(found).read_text(encoding="utf-8")
+        found = found or _first_existing(search)
+        return Path(found).read_text(encoding="utf-8") if found else None
     except (OSError, UnicodeDecodeError) as exc:
         raise CatalogBroken(
             "The catalog of frameworks cannot be read at the moment. Please tell your admin.",
@@ -39,11 +38,12 @@ def read_limits(path: str) -> LimitsTexts | None:
     Raises:
         LimitsBroken: a file cannot be read.
     """
-    found = path or _first_existing(LIMITS_PATHS)
-    if not found:
-        return None
-    folder = Path(found).parent
+    found = path
     try:
+        found = found or _first_existing(LIMITS_PATHS)
+        if not found:
+            return None
+        folder = Path(found).parent
         overrides = folder / "user-overrides.yaml"
         return LimitsTexts(
             text=Path(found).read_text(encoding="utf-8"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import ssl
 import subprocess
 from collections.abc import Callable, Iterator
@@ -29,12 +28,16 @@ from ds01_spawner.image import (
 )
 from ds01_spawner.model import ImageSpec
 
+from ..conftest import PrivateEngine, run_tool
+
 BASE = "aimehub/pytorch-2.8.0-cuda12.6.3:latest"
 NO_PYTHON = "ds01-test/no-python:latest"
 RUNTIME = "ds01-test/runtime:latest"
 TEMPLATE = Path(__file__).parents[2].joinpath("templates", "Dockerfile.j2").read_text(encoding="utf-8")
-DOCKER = tuple(shlex.split(os.environ.get("DS01_TEST_DOCKER_COMMAND", "/usr/bin/docker")))
+DOCKER = ("/usr/bin/docker",)
 CA_BUNDLE = ssl.get_default_verify_paths().cafile
+pytestmark = pytest.mark.docker
+
 TAG = "ds01-test/builder:latest"
 MARK = "ds01-test-mark-of-the-sites-own-settings"
 
@@ -84,11 +87,11 @@ class Built:
 
 
 @pytest.fixture(scope="module")
-def docker_host() -> str:
-    host = os.environ.get("DS01_TEST_DOCKER_HOST", "")
-    if not host:
-        pytest.fail("DS01_TEST_DOCKER_HOST names no engine: run `make test`, which brings one up")
-    return host
+def docker_host(private_engine: PrivateEngine) -> str:
+    for tags in (["--tag", BASE], ["--no-python", "--tag", NO_PYTHON]):
+        ensured = run_tool("base_image", "ensure", "--docker-host", private_engine.docker_host, *tags)
+        assert ensured.returncode == 0, ensured.stderr
+    return private_engine.docker_host
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +186,6 @@ def layers(engine: docker.DockerClient, image: str) -> list[str]:
     return list(engine.images.get(image).attrs["RootFS"]["Layers"])
 
 
-@pytest.mark.docker
 def test_the_base_is_probed(probe: Callable[[str], BaseProbe]) -> None:
     found = probe(BASE)
     assert (found.python, found.version[:2], found.has_bash) == ("/usr/bin/python3", (3, 11), True)
@@ -191,7 +193,6 @@ def test_the_base_is_probed(probe: Callable[[str], BaseProbe]) -> None:
     assert not probe(NO_PYTHON).python
 
 
-@pytest.mark.docker
 def test_the_server_has_the_hubs_version_whatever_the_user_installed(
     engine: docker.DockerClient, her_image: Built
 ) -> None:
@@ -201,7 +202,6 @@ def test_the_server_has_the_hubs_version_whatever_the_user_installed(
     assert ask(engine, her_image.tag, HUB_PYTHON, "-I", "-c", version).strip() != "6.1"
 
 
-@pytest.mark.docker
 def test_the_kernel_is_the_images_own_python_with_her_packages(
     engine: docker.DockerClient, her_image: Built
 ) -> None:
@@ -209,14 +209,12 @@ def test_the_kernel_is_the_images_own_python_with_her_packages(
     assert "/usr/bin/python3 6.1\\n" in said
 
 
-@pytest.mark.docker
 def test_everything_that_was_asked_for_is_in_the_image(engine: docker.DockerClient, her_image: Built) -> None:
     assert ask(engine, her_image.tag, "tree", "--version").startswith("tree v")
     versions = "import six, tabulate; print(tabulate.__version__)"
     assert ask(engine, her_image.tag, "python3", "-c", versions).strip() == "0.9.0"
 
 
-@pytest.mark.docker
 def test_the_image_carries_its_labels_and_starts_nothing_of_its_own(
     engine: docker.DockerClient, her_image: Built
 ) -> None:
@@ -227,7 +225,6 @@ def test_the_image_carries_its_labels_and_starts_nothing_of_its_own(
     assert image.attrs["Config"]["Cmd"] == ["bash"]
 
 
-@pytest.mark.docker
 @pytest.mark.parametrize(
     ("setting", "content", "change", "words"),
     [
@@ -263,7 +260,6 @@ def test_the_settings_of_the_site_are_in_force_during_a_build(
     assert words in caught.value.detail
 
 
-@pytest.mark.docker
 def test_no_setting_of_the_site_stays_in_the_image(engine: docker.DockerClient, her_image: Built) -> None:
     image = engine.images.get(her_image.tag)
     assert MARK not in str(image.history()) + str(image.attrs)
@@ -276,7 +272,6 @@ def test_no_setting_of_the_site_stays_in_the_image(engine: docker.DockerClient, 
     assert not any("/run/secrets" in entry for entry in image.attrs["Config"]["Env"])
 
 
-@pytest.mark.docker
 def test_other_packages_of_the_user_reuse_every_layer_above(
     engine: docker.DockerClient, build: Callable[[ImageSpec], Built], her_image: Built
 ) -> None:
@@ -287,7 +282,6 @@ def test_other_packages_of_the_user_reuse_every_layer_above(
     assert other.id != her_image.id
 
 
-@pytest.mark.docker
 def test_a_conflict_with_the_kernel_is_said_and_leaves_no_tag(
     engine: docker.DockerClient, build: Callable[[ImageSpec], Built]
 ) -> None:
@@ -299,7 +293,6 @@ def test_a_conflict_with_the_kernel_is_said_and_leaves_no_tag(
         engine.images.get(tag(spec, TEMPLATE))
 
 
-@pytest.mark.docker
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -316,14 +309,12 @@ def test_what_does_not_exist_is_said(
         builder.build(TAG, render_dockerfile(spec, found, TEMPLATE), context_files(spec, found), len)
 
 
-@pytest.mark.docker
 def test_a_base_without_python_is_refused_before_any_build(build: Callable[[ImageSpec], Built]) -> None:
     with pytest.raises(ImageFailed, match="no Python") as caught:
         build(replace(PLAIN, base=NO_PYTHON))
     assert not isinstance(caught.value, BuildFailed)
 
 
-@pytest.mark.docker
 def test_a_base_without_python_works_with_a_runtime(
     engine: docker.DockerClient, build: Callable[[ImageSpec], Built], runtime_image: str
 ) -> None:
@@ -334,7 +325,6 @@ def test_a_base_without_python_works_with_a_runtime(
     assert ask(engine, built.tag, "python", "-c", "import six; print(six.__name__)").strip() == "six"
 
 
-@pytest.mark.docker
 def test_a_base_whose_python_is_externally_managed_takes_packages(
     engine: docker.DockerClient, builder: Builder, build: Callable[[ImageSpec], Built]
 ) -> None:
@@ -347,7 +337,6 @@ def test_a_base_whose_python_is_externally_managed_takes_packages(
     engine.images.remove(TAG)
 
 
-@pytest.mark.docker
 def test_a_cancelled_build_ends_at_once_and_leaves_no_tag(
     engine: docker.DockerClient, builder: Builder
 ) -> None:
@@ -391,7 +380,6 @@ def test_a_docker_command_that_does_not_exist_is_said() -> None:
         build_with(("/no/such/docker",))
 
 
-@pytest.mark.docker
 def test_an_engine_that_does_not_answer_is_said(tmp_path: Path) -> None:
     with pytest.raises(EngineUnavailable, match="Docker does not answer"):
         build_with(DOCKER, f"unix://{tmp_path}/docker.sock")

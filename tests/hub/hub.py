@@ -64,7 +64,7 @@ class Hub:
         self.engine = engine
         self.docker = docker.APIClient(base_url=engine.docker_host, version="auto")
         self.gateway = DockerEngine(docker_host=engine.docker_host).ensure_network(lab.name)
-        port, hub_port, proxy_port = find_free_ports(3)
+        port, self.hub_port, proxy_port = find_free_ports(3)
         self.url = f"http://127.0.0.1:{port}"
         self._directory = lab.directory / "hub"
         self._directory.mkdir(mode=0o700)
@@ -75,7 +75,7 @@ class Hub:
         self._nvml = nvml
         self._process: subprocess.Popen[bytes] | None = None
         config = self._base_config(docker_host or engine.docker_host)
-        config["JupyterHub"] |= {"bind_url": self.url, "hub_ip": self.gateway, "hub_port": hub_port}
+        config["JupyterHub"] |= {"bind_url": self.url, "hub_ip": self.gateway, "hub_port": self.hub_port}
         config["ConfigurableHTTPProxy"] = {
             "command": str(proxy),
             "api_url": f"http://127.0.0.1:{proxy_port}",
@@ -97,6 +97,8 @@ class Hub:
                 "allow_named_servers": True,
                 "cleanup_servers": False,
                 "load_groups": {"staff": {"users": []}},
+                # Seconds that POST and DELETE wait before they answer `202, still under way`.
+                "tornado_settings": {"slow_spawn_timeout": 3, "slow_stop_timeout": 2},
             },
             "Authenticator": {"allow_all": True},
             "DummyAuthenticator": {"password": PASSWORD},

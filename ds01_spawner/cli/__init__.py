@@ -1,0 +1,104 @@
+"""The `ds01` command: what an admin asks of the site from a shell.
+
+What a script wants is on stdout, whatever is said to a person on stderr. The commands here read the
+admin's files, and the GPUs where the architecture is left open: they open no ledger and ask no
+Docker. They start quickly, since JupyterHub is imported for `--config` only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from ..errors import ConfigBroken, DS01Error
+from . import catalog, limits
+from .sources import find_sources
+
+_DONE, _FAILED, _MISUSED = 0, 1, 2
+
+_EPILOG = """\
+exit status:
+  0  done
+  1  it could not be done; what happened and what to do next is on stderr
+  2  the arguments, or the file named by --config, cannot be used
+
+Without --config, --catalog and --limits, the files are searched where AIME and
+DS01 install them.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `ds01` and return its exit status; `arguments` are those of the process unless given.
+
+    Raises:
+        SystemExit: after `--help`, `--version`, and with status 2 for wrong arguments.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    try:
+        try:
+            return _run(build_parser().parse_args(arguments))
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read has gone (`| head`); what is left in the buffer would fail once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+
+
+def _run(options: argparse.Namespace) -> int:
+    try:
+        sources = find_sources(
+            config_file=getattr(options, "config_file", ""),
+            catalog_file=getattr(options, "catalog_file", ""),
+            limits_file=getattr(options, "limits_file", ""),
+        )
+    except ConfigBroken as error:
+        return _report(error, _MISUSED)
+    try:
+        options.run(options, sources)
+    except DS01Error as error:
+        return _report(error, _FAILED)
+    return _DONE
+
+
+def _report(error: DS01Error, status: int) -> int:
+    print(f"ds01: {error}", file=sys.stderr)
+    if error.detail:
+        print(f"  {error.detail}", file=sys.stderr)
+    return status
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser; `run` in what it parses is the command, called with options and sources."""
+    files = _files_parser()
+    parser = argparse.ArgumentParser(
+        prog="ds01",
+        description="Ask what DS01 Spawner offers on this machine, and to whom.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        parents=[files],
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"ds01 {version('ds01-spawner')}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    catalog.add_commands(commands, files)
+    limits.add_command(commands, files)
+    return parser
+
+
+def _files_parser() -> argparse.ArgumentParser:
+    """Return the options that stand before or behind a command alike."""
+    files = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    group = files.add_argument_group("files")
+    for option, what in (
+        ("config", "the Hub's jupyterhub_config.py, to read what the Hub reads"),
+        ("catalog", "AIME's ml_images.repo"),
+        ("limits", "DS01's resource-limits.yaml"),
+    ):
+        group.add_argument(f"--{option}", dest=f"{option}_file", metavar="FILE", help=what)
+    return files

@@ -1,0 +1,105 @@
+"""Where the reading commands read: the Hub's own settings, or files named on the command line."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import ConfigBroken, InventoryUnavailable
+from ..inventory import architecture_of
+from ..limits import DEFAULT_SLICE_PATTERN
+from ..model import Inventory
+
+if TYPE_CHECKING:
+    from ..site import DS01
+
+
+def _read_nvml() -> Inventory:
+    from ..adapters import nvml
+
+    return nvml.read_inventory()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """What of the site's settings the reading commands need; an empty file name means search for it."""
+
+    catalog_file: str = ""
+    limits_file: str = ""
+    architecture: str = ""
+    slice_pattern: str = DEFAULT_SLICE_PATTERN
+    read_inventory: Callable[[], Inventory] = _read_nvml
+
+
+def find_sources(*, config_file: str = "", catalog_file: str = "", limits_file: str = "") -> Sources:
+    """Return what the Hub's settings in `config_file` say, a file that is named beside it first.
+
+    Raises:
+        ConfigBroken: `config_file` is missing, raises, or has a value that no setting takes.
+    """
+    found = _read_config(Path(config_file)) if config_file else Sources()
+    return replace(
+        found,
+        catalog_file=catalog_file or found.catalog_file,
+        limits_file=limits_file or found.limits_file,
+    )
+
+
+def _read_config(path: Path) -> Sources:
+    if not path.is_file():
+        raise ConfigBroken(f"There is no file {path}. Name the Hub's jupyterhub_config.py with --config.")
+    try:
+        # stdout belongs to the command's answer, whatever the file prints.
+        with redirect_stdout(sys.stderr):
+            site = _load_site(path)
+    # The file is the admin's program and may raise anything, or exit.
+    except (Exception, SystemExit) as exc:
+        raise ConfigBroken(
+            f"The settings in {path} cannot be used. Mend the file, or name another one with --config.",
+            detail=f"{_find_line(exc, path)}{type(exc).__name__}: {exc}",
+        ) from exc
+    return Sources(
+        catalog_file=site.catalog_file,
+        limits_file=site.limits_file,
+        architecture=site.architecture,
+        slice_pattern=site.slice_pattern,
+        read_inventory=site.read_inventory,
+    )
+
+
+def _load_site(path: Path) -> DS01:
+    from traitlets.config.loader import PyFileConfigLoader
+
+    from ..site import DS01
+
+    config = PyFileConfigLoader(path.name, path=str(path.parent.absolute())).load_config()
+    return DS01(config=config)
+
+
+def _find_line(exc: BaseException, path: Path) -> str:
+    frames = traceback.extract_tb(exc.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == str(path.absolute())]
+    return f"line {lines[-1]}: " if lines else ""
+
+
+def find_architecture(sources: Sources, asked: str) -> str:
+    """Return the architecture that is asked for, set, in `$MLC_ARCH`, or that of the GPUs; "" for any."""
+    named = asked or sources.architecture or os.environ.get("MLC_ARCH", "")
+    if named:
+        return named.strip("[]")
+    try:
+        gpus = sources.read_inventory().gpus
+    except InventoryUnavailable as exc:
+        print(
+            "ds01: The GPUs cannot be read, so every architecture counts. Name one with --arch.",
+            file=sys.stderr,
+        )
+        print(f"  {exc.detail or exc}", file=sys.stderr)
+        return ""
+    return architecture_of(gpus[0].compute_capability) if gpus else ""

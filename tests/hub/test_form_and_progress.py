@@ -1,0 +1,95 @@
+"""What a student sees before her server runs: the form, a link to it, and the pending page."""
+
+from __future__ import annotations
+
+import re
+import secrets
+
+from .hub import Hub
+from .student import Student
+
+
+def find_checked(page: str) -> list[str]:
+    """Return the ids of the ticked fields of a page."""
+    inputs = [tag for tag in re.findall(r"<input\b[^>]*>", page) if re.search(r"\schecked\b", tag)]
+    return re.findall(r'id="([^"]+)"', " ".join(inputs))
+
+
+def index_of(messages: list[str], text: str) -> int:
+    """Return the place of the first message with `text`; fail if none has it."""
+    places = [place for place, message in enumerate(messages) if text in message]
+    assert places, f"{text!r} is not in {messages}"
+    return places[0]
+
+
+def test_a_link_with_options_fills_the_form_and_starts_nothing(hub: Hub, student: Student) -> None:
+    page = student.form(query="opt-profile=small&opt-packages=tabulate&opt-memory=512m")
+    assert page.status_code == 200
+    assert page.url.path == f"/hub/spawn/{student.name}"
+    assert find_checked(page.text) == ["ds01-profile-small"]
+    assert "tabulate" in page.text
+    assert 'value="512m"' in page.text
+    assert student.server() == {}
+    assert hub.traces(student.person) == {}
+
+
+def test_a_link_in_the_old_style_starts_nothing_either(hub: Hub, student: Student) -> None:
+    assert student.form(query="profile=small").status_code == 200
+    assert student.server() == {}
+    assert hub.traces(student.person) == {}
+
+
+def test_the_form_shows_only_profiles_that_are_hers(student: Student) -> None:
+    page = student.form().text
+    assert 'value="small"' in page
+    assert 'value="staff"' not in page
+
+
+def test_the_form_is_filled_with_what_she_had_last_time(student: Student) -> None:
+    assert find_checked(student.form().text) == ["ds01-profile-cpu"]
+    student.start({"profile": "small", "memory": "768m"})
+    student.stop()
+    page = student.form().text
+    assert find_checked(page) == ["ds01-profile-small"]
+    assert 'value="768m"' in page
+
+
+def test_the_pending_page_tells_the_steps_of_a_build_and_a_start_in_their_order(
+    hub: Hub, student: Student
+) -> None:
+    # The marker makes the content new, so that this is built now, whatever was built before.
+    package = f'six; python_version < "3.{100 + secrets.randbelow(10**6)}"'
+    before = hub.built_images()
+    answer = student.ask_start({"profile": "small", "packages": [package]})
+    assert answer.status_code in (201, 202), answer.text
+    events = list(student.watch())
+    assert events[-1].get("ready"), events[-1]
+    messages = [event["message"] for event in events]
+    steps = [
+        "Resolving Pytorch 2.8.0",
+        "Building your image",
+        "Installing your packages",
+        "The image is built",
+        "Reserving 1 × 1g.10gb",
+        "Creating your container",
+        "Starting your container",
+        "waiting for Jupyter",
+        "Server ready",
+    ]
+    places = [index_of(messages, step) for step in steps]
+    assert places == sorted(places)
+    percents = [event["progress"] for event in events]
+    assert percents == sorted(percents)
+    assert student.run("import six; print('six is there')") == "six is there\n"
+    student.stop()
+    (built,) = hub.built_images() - before
+    hub.docker.remove_image(built, force=True)
+
+
+def test_an_image_that_is_there_is_not_built_again(student: Student) -> None:
+    student.start()
+    student.stop()
+    assert student.ask_start({}).status_code in (201, 202)
+    messages = [event["message"] for event in student.watch()]
+    index_of(messages, "Server ready")
+    assert not [message for message in messages if "Building" in message]
