@@ -86,6 +86,12 @@ class MountRefused(RequestRefused):
     reason = "mount"
 
 
+class ServerEnded(DS01Error):
+    """The container ran, and Jupyter in it ended before it answered; `detail` is the end of its log."""
+
+    reason = "server-ended"
+
+
 class ImageFailed(DS01Error):
     """The image could not be resolved or built."""
 

@@ -20,6 +20,13 @@ def merge_passwd(text: str, account: Account) -> str:
     return "\n".join([*kept, entry]) + "\n"
 
 
+def merge_shadow(text: str, account: Account) -> str:
+    """Return the image's `/etc/shadow` with the account in it, without a password: sudo asks whether it
+    is a valid account."""
+    kept = [line for line in text.splitlines() if line.strip() and line.split(":")[0] != account.name]
+    return "\n".join([*kept, f"{account.name}:*:::::::"]) + "\n"
+
+
 def merge_group(text: str, account: Account) -> str:
     """Return the image's `/etc/group` with her primary group and her supplementary groups in it."""
     wanted = {gid: name for name, gid in account.groups}

@@ -199,14 +199,16 @@ def _refuse_hook_mounts(mounts: Sequence[Mount]) -> None:
             raise RequestRefused(f"Nothing can be mounted at {mount.target}. Choose another place.")
 
 
-def fingerprint(kwargs: Mapping[str, object], image_id: str) -> str:
+def fingerprint(plan: ContainerPlan, image_id: str) -> str:
     """Return a hash of what a resumed container must have in common with a fresh one.
 
     The environment (tokens) and the nonce differ at each start and do not count; the image counts by
-    its content, since its tag moves.
+    its content, since its tag moves, and a mount by the directory that it is.
     """
+    kwargs = create_kwargs(plan)
+    directories = [(mount.target, mount.device, mount.inode) for mount in plan.mounts]
     own = {name: value for name, value in kwargs.items() if name not in ("environment", "labels")}
-    text = image_id + repr(_sorted(own)) + repr(sorted(_stable_labels(kwargs).items()))
+    text = repr((image_id, directories, _sorted(own), sorted(_stable_labels(kwargs).items())))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

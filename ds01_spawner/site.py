@@ -24,7 +24,7 @@ from .adapters.mounts import open_mounts
 from .adapters.site_files import read_catalog, read_limits
 from .catalog import SEARCH_PATHS
 from .core import Core, Images, Leases, Offers
-from .image import DEFAULT_BASE_PACKAGES, DEFAULT_USE_CASES
+from .image import DEFAULT_BASE_PACKAGES, DEFAULT_BASE_SYSTEM_PACKAGES, DEFAULT_USE_CASES
 from .model import Account, Inventory
 
 
@@ -34,8 +34,9 @@ class DS01(LoggingConfigurable):
     catalog_file = Unicode(
         "",
         config=True,
-        help="""AIME's catalog, `ml_images.repo`. Empty: searched where AIME and DS01 install it; without any,
-        a Docker Hub image of the framework is used, with a warning. It is read anew when it changes.""",
+        help="""AIME's catalog, `ml_images.repo`. Empty: searched where AIME and DS01 install it;
+        without any, a Docker Hub image of the framework is used, with a warning. It is read anew when
+        it changes.""",
     )
     architecture = Unicode(
         "",
@@ -46,8 +47,9 @@ class DS01(LoggingConfigurable):
     limits_file = Unicode(
         "",
         config=True,
-        help="""DS01's `resource-limits.yaml`; `user-overrides.yaml` and `groups/NAME.members` are read beside it.
-        Empty: searched where DS01 installs it; without any, everybody has one slot in one container.""",
+        help="""DS01's `resource-limits.yaml`; `user-overrides.yaml` and `groups/NAME.members` are read
+        beside it. Empty: searched where DS01 installs it; without any, everybody has one slot in one
+        container.""",
     )
     ledger_url = Unicode(
         "sqlite:////var/lib/ds01/ledger.sqlite",
@@ -63,14 +65,15 @@ class DS01(LoggingConfigurable):
         ["auto", "cdi", "nvidia", "none"],
         "auto",
         config=True,
-        help="""How Docker is given the GPUs: `cdi`; `nvidia`, the legacy hook; `none`, not at all (simulation);
-        `auto` takes what `docker info` shows.""",
+        help="""How Docker is given the GPUs: `cdi`; `nvidia`, the legacy hook; `none`, not at all
+        (simulation); `auto` takes what `docker info` shows.""",
     )
     strategy = Unicode(
         "",
         config=True,
-        help="""Which free slot is taken: `pack` fills the fullest GPU first, so that whole GPUs stay whole;
-        `least_allocated` spreads. Empty: `gpu_allocation.strategy` of the limits file, else `pack`.""",
+        help="""Which free slot is taken: `pack` fills the fullest GPU first, so that whole GPUs stay
+        whole; `least_allocated` spreads. Empty: `gpu_allocation.strategy` of the limits file, else
+        `pack`.""",
     )
     accounts = Unicode(
         "host",
@@ -81,8 +84,8 @@ class DS01(LoggingConfigurable):
         None,
         allow_none=True,
         config=True,
-        help="""A function from the Hub's user name to the login name on this machine, where they differ:
-        the Hub lowercases names, and AIME's tools go by the login.""",
+        help="""A function from the Hub's user name to the login name on this machine, where they
+        differ: the Hub lowercases names, and AIME's tools go by the login.""",
     )
     min_uid = Integer(1000, config=True, help="Accounts below this UID (root, system accounts) are refused.")
     supplementary_groups = List(
@@ -95,8 +98,8 @@ class DS01(LoggingConfigurable):
         Unicode(),
         ["{home}"],
         config=True,
-        help="""Directories below which mounts may lie, after symlinks are resolved; `{home}`, `{username}` and
-        `{uid}` are filled in. Add shared ones, e.g. `/srv/datasets`.""",
+        help="""Directories below which mounts may lie, after symlinks are resolved; `{home}`,
+        `{username}` and `{uid}` are filled in. Add shared ones, e.g. `/srv/datasets`.""",
     )
     network_name = Unicode(
         "ds01",
@@ -130,8 +133,8 @@ class DS01(LoggingConfigurable):
     runtime_image = Unicode(
         "",
         config=True,
-        help="""An image with a relocatable Python (3.10 or newer) at /opt/python, copied into base images whose own
-        Python is too old or missing. Empty: such bases are refused by name.""",
+        help="""An image with a relocatable Python (3.10 or newer) at /opt/python, copied into base
+        images whose own Python is too old or missing. Empty: such bases are refused by name.""",
     )
     use_cases = Dict(
         {name: list(packages) for name, packages in DEFAULT_USE_CASES.items()},
@@ -141,13 +144,18 @@ class DS01(LoggingConfigurable):
     base_packages = List(
         Unicode(), list(DEFAULT_BASE_PACKAGES), config=True, help="Python packages that every image gets."
     )
-    base_system_packages = List(Unicode(), [], config=True, help="Debian packages that every image gets.")
+    base_system_packages = List(
+        Unicode(),
+        list(DEFAULT_BASE_SYSTEM_PACKAGES),
+        config=True,
+        help="Debian packages that every image gets.",
+    )
     maintainer = Unicode("DS01", config=True, help="The label aime.mlc.MAINTAINER of the images; no comma.")
     shared_containers_block = Bool(
         False,
         config=True,
-        help="""Whether a container that somebody gave all GPUs (`--gpus all`) blocks every slot. Off: one such
-        container would shut the whole lab out; it is logged instead.""",
+        help="""Whether a container that somebody gave all GPUs (`--gpus all`) blocks every slot. Off:
+        one such container would shut the whole lab out; it is logged instead.""",
     )
     slice_pattern = Unicode(
         "ds01-{group}.slice",

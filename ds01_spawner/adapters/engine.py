@@ -311,6 +311,11 @@ class DockerEngine:
         with _translated("writing into the container"):
             self.client.put_archive(container_id, "/", buffer.getvalue())
 
+    def log_tail(self, container_id: str, *, lines: int = 20) -> str:
+        """Return the last lines that a container printed."""
+        with _translated("reading the container's log"):
+            return bytes(self.client.logs(container_id, tail=lines)).decode(errors="replace").strip()
+
     def remove(self, container_id: str, *, grace_seconds: int = 10) -> None:
         """Stop a container (SIGTERM, then SIGKILL after the grace) and remove it. Gone already is fine."""
         try:

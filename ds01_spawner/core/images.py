@@ -79,7 +79,8 @@ class Images:
         """Return everything that goes into the image, as a value."""
         if request.use_case not in self.use_cases:
             raise RequestRefused(
-                f"The use case {request.use_case!r} does not exist. Choose one of {', '.join(self.use_cases)}."
+                f"The use case {request.use_case!r} does not exist. "
+                f"Choose one of {', '.join(self.use_cases)}."
             )
         runtime = self._engine.image(self._runtime_image) if self._runtime_image else None
         return ImageSpec(

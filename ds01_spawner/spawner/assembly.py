@@ -143,7 +143,7 @@ def assemble(
         privileged=site.privileged,
         host_ipc=site.host_ipc,
     )
-    fingerprint = mlc.fingerprint(mlc.create_kwargs(plan), image.id)
+    fingerprint = mlc.fingerprint(plan, image.id)
     return Assembled(plan=plan, image=image, fingerprint=fingerprint, gateway=gateway)
 
 
@@ -196,7 +196,13 @@ def give_identity(engine: DockerEngine, assembled: Assembled, container_id: str)
     ]
     if plan.allow_sudo:
         rule = f"{plan.account.name} ALL=(ALL) NOPASSWD:ALL\n".encode()
-        files.append(File(path="/etc/sudoers.d/ds01", content=rule, mode=0o440))
+        shadow = read(container_id, assembled.image.id, "/etc/shadow").decode(errors="replace")
+        files += [
+            File(path="/etc/sudoers.d/ds01", content=rule, mode=0o440),
+            File(
+                path="/etc/shadow", content=identity.merge_shadow(shadow, plan.account).encode(), mode=0o600
+            ),
+        ]
     engine.put_files(container_id, tuple(files))
 
 

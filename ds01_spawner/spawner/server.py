@@ -13,11 +13,12 @@ from typing import Any, ParamSpec, TypeVar
 
 import docker.errors
 from dockerspawner import DockerSpawner
+from jupyterhub.utils import random_port
 from requests import RequestException
 from traitlets import Bool, CaselessStrEnum, Integer, Unicode, default
 
 from .. import mlc
-from ..errors import DS01Error, EngineUnavailable, LedgerUnavailable, NameTaken
+from ..errors import DS01Error, EngineUnavailable, LedgerUnavailable, NameTaken, ServerEnded
 from ..model import LeaseState
 from . import assembly
 from .options import StudentOptions
@@ -118,6 +119,8 @@ class DS01Spawner(StudentOptions, DockerSpawner):  # type: ignore[misc]
         assert prepared is not None
         leases, images = self.site.core.leases, self.site.core.images
         await self._refuse_foreign(prepared)
+        if self.host_network:
+            self.ip, self.port = "127.0.0.1", random_port()
         self.tell(f"Resolving {prepared.base.framework} {prepared.base.version}: {prepared.base.image}.", 5)
         if prepared.base.warning:
             self.tell(prepared.base.warning)
@@ -153,9 +156,27 @@ class DS01Spawner(StudentOptions, DockerSpawner):  # type: ignore[misc]
         self.object_id = self._claim.container.id if self._claim.container else ""
         address = await super().start()
         await self._call(leases.activate, self._claim.lease, self.object_id)
-        self._last_status, self._is_held, self._unsettled = None, False, False
+        self._last_status, self._is_held = None, False
         self.tell("Your container runs; waiting for Jupyter to answer.", 90)
-        return ("127.0.0.1", self.port) if self.host_network else address
+        ip, port = ("127.0.0.1", self.port) if self.host_network else address
+        await self._await_jupyter(ip, port)
+        self._unsettled = False
+        return ip, port
+
+    async def _await_jupyter(self, ip: str, port: int) -> None:
+        """Return when the server listens; a container that ends before that says why at once."""
+        while not await _is_listening(ip, port):
+            found = await self.get_object()
+            if found is None or not mlc.from_inspect(found).is_running:
+                container_id = str(found["Id"]) if found else ""
+                log = await self._call(self.site.engine.log_tail, container_id) if found else ""
+                last = log.splitlines()[-1:] or ["it left no word"]
+                raise ServerEnded(
+                    f"Your server ended right after its start: {last[0][:300]}. Choose other packages or "
+                    "another framework, or show this to your admin.",
+                    detail=log,
+                )
+            await asyncio.sleep(0.25)
 
     async def _assembly_site(self) -> assembly.Site:
         return assembly.Site(
@@ -217,7 +238,7 @@ class DS01Spawner(StudentOptions, DockerSpawner):  # type: ignore[misc]
             self.hub_connect_url = f"http://{self._assembled.gateway}:{self.hub.port}"
 
     async def _evaluate(self, extra: Any) -> dict[str, Any]:
-        """Return what an admin adds through DockerSpawner's own settings: a dict, or a callable that gives one."""
+        """Return what an admin adds by DockerSpawner's own settings: a dict, or what gives one."""
         value = extra(self) if callable(extra) else extra
         found: dict[str, Any] = await value if inspect.isawaitable(value) else value
         return found
@@ -288,3 +309,12 @@ class DS01Spawner(StudentOptions, DockerSpawner):  # type: ignore[misc]
         )
         self._is_held = lease is not None and lease.state is LeaseState.HELD
         self._unsettled = False
+
+
+async def _is_listening(ip: str, port: int) -> bool:
+    try:
+        _, writer = await asyncio.wait_for(asyncio.open_connection(ip, port), timeout=2)
+    except (OSError, asyncio.TimeoutError):
+        return False
+    writer.close()
+    return True

@@ -13,9 +13,10 @@ class ServerSettings(Configurable):
     profile_list = Union(
         [List(Any()), CallableTrait()],
         config=True,
-        help="""The profiles on the options form, in KubeSpawner's shape, or a callable (it may be async) that takes
-        the spawner and returns them. Keys: `display_name`, `slug`, `description`, `default`, `groups` (who may see and
-        use it; left out: everybody), `spawner_override` (any of these settings), `profile_options`.""",
+        help="""The profiles on the options form, in KubeSpawner's shape, or a callable (it may be
+        async) that takes the spawner and returns them. Keys: `display_name`, `slug`, `description`,
+        `default`, `groups` (who may see and use it; left out: everybody), `spawner_override` (any of
+        these settings), `profile_options`.""",
     )
     framework = Unicode(
         "Pytorch", config=True, help="Framework of the catalog when the student chooses none."
@@ -37,8 +38,8 @@ class ServerSettings(Configurable):
     home_dir = Unicode(
         "~/.ds01/home",
         config=True,
-        help="""Directory of the host that is her home inside containers, kept when they go. Not the host's own home,
-        so that host and container Pythons do not meet.""",
+        help="""Directory of the host that is her home inside containers, kept when they go. Not the
+        host's own home, so that host and container Pythons do not meet.""",
     )
     allow_custom_base_image = Bool(False, config=True, help="Whether a student may name any base image.")
     allow_package_options = Bool(
@@ -50,14 +51,14 @@ class ServerSettings(Configurable):
     allow_sudo = Bool(
         False,
         config=True,
-        help="""Whether she may become root inside her container with sudo. That costs no-new-privileges and Docker's
-        reduced capabilities; a kernel bug is then one step nearer.""",
+        help="""Whether she may become root inside her container with sudo. That costs no-new-privileges
+        and Docker's reduced capabilities; a kernel bug is then one step nearer.""",
     )
     privileged = Bool(
         False,
         config=True,
-        help="""AIME's `--privileged`. It makes every GPU and every device of the host visible and so ends isolation:
-        one student can take another's slice, and the host.""",
+        help="""AIME's `--privileged`. It makes every GPU and every device of the host visible and so
+        ends isolation: one student can take another's slice, and the host.""",
     )
     host_ipc = Bool(
         False,
@@ -67,8 +68,8 @@ class ServerSettings(Configurable):
     host_network = Bool(
         False,
         config=True,
-        help="""AIME's `--network=host`: servers listen on the host, and containers reach each other and all that
-        listens on 127.0.0.1. Costs isolation.""",
+        help="""AIME's `--network=host`: servers listen on the host, and containers reach each other and
+        all that listens on 127.0.0.1. Costs isolation.""",
     )
     ulimits = Dict(
         {"memlock": -1, "stack": 67108864},

@@ -15,6 +15,7 @@ from ..conftest import PrivateEngine, run_tool
 from ..simulator.build import build_library
 from .hub import Hub
 from .lab import Lab
+from .obstacles import DockerLink
 from .student import Student
 
 _names = (f"student{number}" for number in itertools.count(1))
@@ -95,9 +96,7 @@ def open_hub(private_engine: PrivateEngine, proxy: Path, nvml: Path) -> Iterator
             stack.callback(lab.remove)
             prepare(lab)
             stack.enter_context(tagged(private_engine, lab.base.image))
-            hub = Hub(
-                lab, private_engine, proxy=proxy, nvml=nvml, docker_host=docker_host, settings=settings
-            )
+            hub = Hub(lab, private_engine, proxy=proxy, nvml=nvml, docker_host=docker_host, settings=settings)
             stack.callback(hub.remove)
             hub.start()
             return hub
@@ -136,3 +135,30 @@ def signed_in(hub: Hub) -> Iterator[Student]:
                 student.stop(server)
         student.close()
         hub.clean(student.person)
+
+
+@pytest.fixture(scope="session")
+def link(private_engine: PrivateEngine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerLink]:
+    """A way to the Engine that tests can hold and cut."""
+    link = DockerLink(tmp_path_factory.mktemp("link") / "docker.sock", private_engine.docker_host)
+    yield link
+    link.cut()
+
+
+@pytest.fixture(scope="session")
+def linked_hub(open_hub: OpenHub, link: DockerLink) -> Hub:
+    """The Hub whose Docker is reached through `link`."""
+    return open_hub(docker_host=link.docker_host)
+
+
+@pytest.fixture
+def linked_newcomer(linked_hub: Hub) -> Iterator[Callable[[], Student]]:
+    """A function that gives one more student of the linked Hub, signed in."""
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(signed_in(linked_hub))
+
+
+@pytest.fixture
+def linked_student(linked_newcomer: Callable[[], Student]) -> Student:
+    """A student who is new to the linked Hub."""
+    return linked_newcomer()

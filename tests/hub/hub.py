@@ -33,8 +33,16 @@ _LOG_LINES = 150
 # Somebody else's profile is `staff`; `large` is the only slot of its kind.
 PROFILES = [
     {"display_name": "No GPU", "slug": "cpu", "default": True},
-    {"display_name": "Small", "slug": "small", "spawner_override": {"gpu_profile": "1g.10gb", "gpu_count": 1}},
-    {"display_name": "Large", "slug": "large", "spawner_override": {"gpu_profile": "2g.20gb", "gpu_count": 1}},
+    {
+        "display_name": "Small",
+        "slug": "small",
+        "spawner_override": {"gpu_profile": "1g.10gb", "gpu_count": 1},
+    },
+    {
+        "display_name": "Large",
+        "slug": "large",
+        "spawner_override": {"gpu_profile": "2g.20gb", "gpu_count": 1},
+    },
     {"display_name": "Staff", "slug": "staff", "groups": ["staff"]},
     {"display_name": "Own folders", "slug": "folders", "spawner_override": {"allow_mount_options": True}},
     {"display_name": "Own base", "slug": "base", "spawner_override": {"allow_custom_base_image": True}},
@@ -224,7 +232,10 @@ class Hub:
         for row in self.docker.containers(all=True):
             names = [name.lstrip("/") for name in row["Names"] or []]
             labels = row["Labels"] or {}
-            if any(name.endswith(f"._.{person.uid}") for name in names) or labels.get(mlc.LABEL) == person.name:
+            if (
+                any(name.endswith(f"._.{person.uid}") for name in names)
+                or labels.get(mlc.LABEL) == person.name
+            ):
                 with contextlib.suppress(docker.errors.NotFound):
                     found.append(self.docker.inspect_container(row["Id"]))
         return found

@@ -117,7 +117,12 @@ class Lab:
     def device_nodes(self, slots: tuple[str, ...]) -> list[str]:
         """Return the device nodes that the CDI spec names for some slots, sorted."""
         devices = json.loads(self._cdi_spec.read_text())["devices"]
-        nodes = [node for item in devices if item["name"] in slots for node in item["containerEdits"]["deviceNodes"]]
+        nodes = [
+            node
+            for item in devices
+            if item["name"] in slots
+            for node in item["containerEdits"]["deviceNodes"]
+        ]
         return sorted({node["path"] for node in nodes})
 
     def enrol(self, name: str, *, uid: int | None = None) -> Person:

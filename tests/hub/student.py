@@ -43,7 +43,11 @@ class Student:
         """Sign in through the login page."""
         page = self._browser.get("/hub/login")
         assert 'name="password"' in page.text
-        fields = {"username": self.name, "password": PASSWORD, "_xsrf": self._browser.cookies.get("_xsrf", "")}
+        fields = {
+            "username": self.name,
+            "password": PASSWORD,
+            "_xsrf": self._browser.cookies.get("_xsrf", ""),
+        }
         answer = self._browser.post("/hub/login", data=fields)
         assert answer.status_code == 200, answer.text
         assert self.model()["name"] == self.name
@@ -183,7 +187,13 @@ class Student:
             "session": uuid.uuid4().hex,
             "version": "5.3",
         }
-        request = {"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell"}
+        request = {
+            "header": header,
+            "parent_header": {},
+            "metadata": {},
+            "content": content,
+            "channel": "shell",
+        }
         printed = []
         with connect(url, additional_headers=headers, max_size=None, proxy=None) as socket:
             socket.send(json.dumps(request))

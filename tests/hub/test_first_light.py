@@ -183,4 +183,4 @@ for host, port in (({address!r}, 8888), ({hub.gateway!r}, {hub.hub_port})):
     except OSError:
         print("not reached")
 """
-    assert ada.run(code).split() == ["not reached", "reached"]
+    assert ada.run(code).splitlines() == ["not reached", "reached"]
