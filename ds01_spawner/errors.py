@@ -3,11 +3,12 @@
 DS01Error                     base; `str(error)` is for the student, `detail` for the log
 ├── RequestRefused            400: what she asked for is not possible as written
 │   ├── NotAllowed            her profile or group does not allow it
-│   └── LimitExceeded         her limits do not allow it on top of what she holds
+│   ├── LimitExceeded         her limits do not allow it on top of what she holds
+│   └── MountRefused          a directory she may not have in her container
 ├── NothingFree               503: no suitable slot is free now
 ├── NameTaken                 409: a container of that name exists that we did not make
 ├── AccountRefused            403: the user has no usable account on this machine
-├── MountRefused              400: a directory she may not have in her container
+├── ServerEnded               500: Jupyter ended before it answered
 ├── ImageFailed               500: the image could not be resolved or built
 │   ├── UnknownFramework      400: the catalog has nothing under that name
 │   └── BuildFailed           500: a step of the build failed

@@ -42,6 +42,19 @@ def is_ours(container: Container, lease: Lease) -> bool:
     return container.name == lease.container_name and container.nonce == lease.nonce
 
 
+def is_left_over(container: Container, lease: Lease) -> bool:
+    """Whether Docker made `container` for `lease` after its start was given up, unheard by anybody.
+
+    Such a lease ended without ever learning a container; the exact name and nonce say whose it was.
+    """
+    return (
+        not lease.state.is_live
+        and lease.container_id is None
+        and not container.is_running
+        and (container.name, container.nonce) == (lease.container_name, lease.nonce)
+    )
+
+
 def pinned_slots(devices: Sequence[str], slots: Sequence[Slot]) -> frozenset[str]:
     """Return the UUIDs of the slots that device ids mean, in whatever words a tool gave them.
 

@@ -188,6 +188,10 @@ class Ledger:
         """Return the live lease whose container has this whole name."""
         return self._find(IS_LIVE, leases.c.node == node, leases.c.container_name == name)
 
+    def by_nonce(self, nonce: str) -> Lease | None:
+        """Return the lease with this nonce, released or not."""
+        return self._find(leases.c.nonce == nonce)
+
     def holdings(self, user: str) -> Holdings:
         """Return what the user's live leases sum up to, over all nodes."""
         with self._read() as connection:

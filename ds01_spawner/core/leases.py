@@ -146,13 +146,23 @@ class Leases:
         """Return the live lease of a server, if it has one."""
         return self._ledger.find_live(user, server)
 
-    def foreign_container(self, name: str) -> Container | None:
-        """Return the container that has `name` and is not ours, if there is one."""
+    def clear_name(self, name: str) -> Container | None:
+        """Return the container that has `name` and is not ours, if there is one.
+
+        What Docker made for a start that was given up before it heard of it is removed.
+        """
         container = self._engine.container(name)
         if container is None:
             return None
         lease = self._ledger.by_container(name)
-        return None if lease is not None and reconcile.is_ours(container, lease) else container
+        if lease is not None and reconcile.is_ours(container, lease):
+            return None
+        ended = self._ledger.by_nonce(container.nonce) if container.nonce else None
+        if ended is not None and reconcile.is_left_over(container, ended):
+            log.info("removing %s, which was created after its start was given up", name)
+            self._remove(container, grace_seconds=1)
+            return None
+        return container
 
     def settle(self, lease_id: int, *, ended: bool = False, grace_seconds: int = 10) -> Lease | None:
         """Make one lease agree with Docker and return it as it is then.
@@ -199,9 +209,7 @@ class Leases:
         now = self._now()
         if repair.action is Action.REMOVE:
             container = next(item for item in containers if item.id == repair.container_id)
-            self._engine.remove(container.id, grace_seconds=grace_seconds)
-            if mlc.is_own_tag(container.image):
-                self._engine.untag(container.image)
+            self._remove(container, grace_seconds=grace_seconds)
         elif repair.action is Action.RELEASE:
             self._ledger.release(repair.lease_id, now, repair.why)
         elif repair.action is Action.HOLD:
@@ -210,3 +218,8 @@ class Leases:
             self._ledger.activate(repair.lease_id, repair.container_id, now)
         else:
             raise RequestRefused(f"There is no repair {repair.action}.")
+
+    def _remove(self, container: Container, *, grace_seconds: int) -> None:
+        self._engine.remove(container.id, grace_seconds=grace_seconds)
+        if mlc.is_own_tag(container.image):
+            self._engine.untag(container.image)

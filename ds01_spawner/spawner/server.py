@@ -192,7 +192,7 @@ class DS01Spawner(StudentOptions, DockerSpawner):  # type: ignore[misc]
         )
 
     async def _refuse_foreign(self, prepared: assembly.Prepared) -> None:
-        foreign = await self._call(self.site.core.leases.foreign_container, prepared.container_name)
+        foreign = await self._call(self.site.core.leases.clear_name, prepared.container_name)
         if foreign is not None:
             raise NameTaken(
                 f"A container named {foreign.name} exists already and was not made by this Hub. Rename or "

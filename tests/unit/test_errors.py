@@ -39,7 +39,8 @@ def test_package_has_no_other_name() -> None:
 def test_rules_need_neither_jupyterhub_nor_docker() -> None:
     rules = "catalog limits allocator image mlc identity reconcile form request inventory packages buildlog"
     program = (
-        f"import importlib, sys\nfor name in {rules.split()}: importlib.import_module(f'ds01_spawner.{{name}}')\n"
+        "import importlib, sys\n"
+        f"for name in {rules.split()}: importlib.import_module(f'ds01_spawner.{{name}}')\n"
         "print({'jupyterhub', 'docker', 'sqlalchemy', 'pynvml'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

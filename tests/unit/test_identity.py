@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from ds01_spawner.identity import merge_group, merge_passwd
+from ds01_spawner.identity import merge_group, merge_passwd, merge_shadow
 from ds01_spawner.model import Account
 
 ADA = Account(name="ada", uid=1000, gid=1000, home=PurePosixPath("/home/ada"))
@@ -35,6 +35,7 @@ def test_user_whose_gid_or_name_only_looks_like_hers_stays() -> None:
 def test_image_without_passwd_or_group_gets_her_alone() -> None:
     assert merge_passwd("", ADA) == ADAS
     assert merge_group("", ADA) == "ada:x:1000:\n"
+    assert merge_shadow("", ADA) == "ada:*:::::::\n"
 
 
 def test_file_without_a_last_line_end_and_with_empty_lines_is_whole_again() -> None:
@@ -49,9 +50,13 @@ def test_home_shell_and_gid_are_the_accounts() -> None:
 
 def test_merging_twice_changes_nothing_more() -> None:
     account = replace(ADA, groups=(("video", 44),))
-    for merge in (merge_passwd, merge_group):
+    for merge in (merge_passwd, merge_group, merge_shadow):
         once = merge("root:x:0:0\nvideo:x:44:\n", account)
         assert merge(once, account) == once
+
+
+def test_she_has_no_password_whatever_the_image_gave_to_her_name() -> None:
+    assert merge_shadow("root:*:1::::::\nada:$y$hash:1::::::\n", ADA) == "root:*:1::::::\nada:*:::::::\n"
 
 
 def test_group_of_ubuntu_with_the_same_gid_gives_way() -> None:
