@@ -53,19 +53,15 @@ def container_name(server: str, uid: int) -> str:
     return f"{project_name(server)}._.{uid}"
 
 
-def image_name(server: str, account: Account) -> str:
-    """Return the container's own image tag, `PROJECT-USER-image:UID`.
+def image_name(container: str, user: str) -> str:
+    """Return the own image tag of the container named `container`, `PROJECT-USER-image:UID`.
 
     `mlc remove` deletes the image its container was made from: it shall remove a tag, never the
     image that others share. The UID keeps `a-b`/`c` and `a`/`b-c` apart.
     """
-    user = re.sub(r"[^a-z0-9]+", "-", account.name.lower()).strip("-") or "user"
-    return f"{project_name(server)}-{user}-image:{account.uid}"
-
-
-def is_own_tag(image: str) -> bool:
-    """Whether an image reference has the form that `image_name` gives."""
-    return re.fullmatch(r"[a-z0-9_-]+-image:\d+", image) is not None
+    project, _, uid = container.rpartition("._.")
+    safe_user = re.sub(r"[^a-z0-9]+", "-", user.lower()).strip("-") or "user"
+    return f"{project}-{safe_user}-image:{uid}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,7 +29,7 @@ Prints the name of the image and nothing else on stdout, warnings on stderr.
 With --json, an object:
   framework, version, image   strings, as the catalog spells them
   architecture                string, empty where it is not known
-  warning                     string, empty where it is exactly what was asked for
+  warning                     string, empty where it is just what was asked for
 """
 
 

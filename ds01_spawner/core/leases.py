@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from .. import allocator, limits, mlc, reconcile
 from ..allocator import LeaseDraft, PoolView
-from ..errors import RequestRefused
 from ..model import FULL_GPU, Container, Lease, LeaseState, Limits, ServerRequest, Slot
 from ..reconcile import Action, Repair
 from .offers import Offers
@@ -160,7 +159,7 @@ class Leases:
         ended = self._ledger.by_nonce(container.nonce) if container.nonce else None
         if ended is not None and reconcile.is_left_over(container, ended):
             log.info("removing %s, which was created after its start was given up", name)
-            self._remove(container, grace_seconds=1)
+            self._engine.remove(container.id, grace_seconds=1)
             return None
         return container
 
@@ -176,7 +175,7 @@ class Leases:
         containers = self._containers_of(lease)
         hold = self._hold(lease)
         for repair in reconcile.plan(lease, containers, self._now(), hold=hold, ended=ended):
-            self._apply(repair, containers, grace_seconds)
+            self._apply(repair, lease, grace_seconds)
         return self._ledger.lease(lease_id)
 
     def settle_server(
@@ -204,22 +203,15 @@ class Leases:
     def _hold(self, lease: Lease) -> timedelta | None:
         return self._offers.limits_for(lease.user, (lease.group,)).gpu_hold_after_stop
 
-    def _apply(self, repair: Repair, containers: tuple[Container, ...], grace_seconds: int) -> None:
-        log.info("lease %s: %s, since %s", repair.lease_id, repair.action.value, repair.why)
+    def _apply(self, repair: Repair, lease: Lease, grace_seconds: int) -> None:
+        log.info("lease %s: %s, since %s", lease.id, repair.action.value, repair.why)
         now = self._now()
         if repair.action is Action.REMOVE:
-            container = next(item for item in containers if item.id == repair.container_id)
-            self._remove(container, grace_seconds=grace_seconds)
+            self._engine.remove(repair.container_id, grace_seconds=grace_seconds)
         elif repair.action is Action.RELEASE:
-            self._ledger.release(repair.lease_id, now, repair.why)
+            self._engine.untag(mlc.image_name(lease.container_name, lease.user))
+            self._ledger.release(lease.id, now, repair.why)
         elif repair.action is Action.HOLD:
-            self._ledger.hold(repair.lease_id, repair.until, now, repair.why)
+            self._ledger.hold(lease.id, repair.until, now, repair.why)
         elif repair.action is Action.ADOPT:
-            self._ledger.activate(repair.lease_id, repair.container_id, now)
-        else:
-            raise RequestRefused(f"There is no repair {repair.action}.")
-
-    def _remove(self, container: Container, *, grace_seconds: int) -> None:
-        self._engine.remove(container.id, grace_seconds=grace_seconds)
-        if mlc.is_own_tag(container.image):
-            self._engine.untag(container.image)
+            self._ledger.activate(lease.id, repair.container_id, now)

@@ -123,7 +123,7 @@ def assemble(
         name=prepared.container_name,
         project=mlc.project_name(server),
         account=account,
-        image=mlc.image_name(server, account),
+        image=mlc.image_name(prepared.container_name, account.name),
         framework=f"{prepared.base.framework}-{prepared.base.version}",
         architecture=prepared.base.architecture,
         custom_image=prepared.request.base_image,

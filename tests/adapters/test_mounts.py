@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
-from ds01_spawner.adapters.mounts import MountWish, expand, open_mounts
+from ds01_spawner.adapters.mounts import expand, open_mounts
 from ds01_spawner.errors import MountRefused, SiteBroken
-from ds01_spawner.model import Account, Mount
+from ds01_spawner.model import Account, Mount, MountWish
 
 ADA_UID, BOB_UID, PROJECT_GID = 3001, 3002, 3100
 
@@ -41,10 +41,10 @@ class Machine:
         path.chmod(mode)
         return path
 
-    def open(self, source: str | Path, *roots: str, account: Account | None = None, **wish: bool) -> Mount:
+    def open(self, source: str | Path, *roots: str, **wish: bool) -> Mount:
         """Open one directory as ada, for /workspace, below her home and `roots`."""
         wishes = [MountWish(source=str(source), target="/workspace", **wish)]
-        return open_mounts(account or self.ada, wishes, roots=("{home}", *roots))[0]
+        return open_mounts(self.ada, wishes, roots=("{home}", *roots))[0]
 
     def refusal(self, source: str | Path, *roots: str, **wish: bool) -> str:
         """Return the sentence with which a directory is refused."""
@@ -63,7 +63,9 @@ def machine() -> Iterator[Machine]:
         folder.chmod(0o755)
         (folder / "home").mkdir(mode=0o755)
         home = folder / "home" / "ada"
-        made = Machine(folder=folder, ada=Account(name="ada", uid=ADA_UID, gid=ADA_UID, home=home))
+        made = Machine(
+            folder=folder, ada=Account(name="ada", uid=ADA_UID, gid=ADA_UID, home=PurePosixPath(home))
+        )
         made.add("home/ada", uid=ADA_UID, gid=ADA_UID, mode=0o700)
         made.add("home/bob", uid=BOB_UID, gid=BOB_UID, mode=0o700)
         made.add("home/bob/thesis", uid=BOB_UID, gid=BOB_UID, mode=0o755)
@@ -159,7 +161,8 @@ def test_home_that_is_a_link_itself_is_a_root(machine: Machine) -> None:
     work = machine.add("home/ada/work", uid=ADA_UID, gid=ADA_UID)
     link = machine.folder / "link"
     link.symlink_to(machine.home)
-    assert machine.open("~/work", account=replace(machine.ada, home=link)).source == str(work)
+    moved = replace(machine, ada=replace(machine.ada, home=PurePosixPath(link)))
+    assert moved.open("~/work").source == str(work)
 
 
 def test_directory_that_she_cannot_write_is_refused_unless_it_is_read_only(machine: Machine) -> None:
@@ -181,8 +184,8 @@ def test_file_is_no_directory(machine: Machine) -> None:
 
 def test_supplementary_group_opens_what_it_may(machine: Machine) -> None:
     project = machine.add("project", gid=PROJECT_GID, mode=0o770)
-    member = replace(machine.ada, groups=(("project", PROJECT_GID),))
-    assert machine.open(project, str(machine.folder), account=member).source == str(project)
+    member = replace(machine, ada=replace(machine.ada, groups=(("project", PROJECT_GID),)))
+    assert member.open(project, str(machine.folder)).source == str(project)
     assert "is not readable for you" in machine.refusal(project, str(machine.folder))
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from ds01_spawner.adapters.site_files import LimitsTexts, read_catalog, read_limits
+from ds01_spawner.adapters.site_files import read_catalog, read_limits
 from ds01_spawner.errors import CatalogBroken, LimitsBroken
+from ds01_spawner.model import LimitsTexts
 
 NOT_UTF8 = b"# caf\xe9\n"
 

@@ -16,6 +16,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from ds01_spawner.adapters.box import read_box
 from ds01_spawner.catalog import parse_catalog, resolve
 from ds01_spawner.model import BaseImage
 
@@ -106,6 +107,10 @@ class Lab:
         """The catalog's image for the framework that servers have here."""
         return resolve(parse_catalog(self.catalog_text), FRAMEWORK, VERSION, ARCHITECTURE)
 
+    def slots(self, profile: str) -> tuple[str, ...]:
+        """Return the UUIDs of the slots of one profile."""
+        return tuple(slot.uuid for slot in read_box(self.box).slots if slot.profile == profile)
+
     def _write_cdi_spec(self) -> None:
         """Give Docker the devices, by UUID alone: another lab's have the same indices."""
         spec = json.loads(write_cdi_spec(self.box, self.directory).read_text())
@@ -135,6 +140,11 @@ class Lab:
         with self.accounts.open("a") as accounts:
             accounts.write(f"{name}:x:{number}:{number}::{home}:/bin/bash\n")
         return Person(name=name, uid=number, home=home)
+
+    def set_limits(self, person: Person, **limits: object) -> None:
+        """Give one person limits of her own, on top of the defaults."""
+        overrides = {person.name: limits}
+        (self.directory / "user-overrides.yaml").write_text(json.dumps(overrides))
 
     def remove(self) -> None:
         """Remove the folder and the CDI spec."""

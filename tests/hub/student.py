@@ -23,8 +23,9 @@ CODE_SECONDS = 60
 class Student:
     """One person's session with the Hub at `url`."""
 
-    def __init__(self, url: str, person: Person) -> None:
+    def __init__(self, url: str, person: Person, *, password: str = PASSWORD) -> None:
         self.person = person
+        self._password = password
         self._url = url
         self._browser = httpx.Client(base_url=url, follow_redirects=True, timeout=90)
         self._token = ""
@@ -45,7 +46,7 @@ class Student:
         assert 'name="password"' in page.text
         fields = {
             "username": self.name,
-            "password": PASSWORD,
+            "password": self._password,
             "_xsrf": self._browser.cookies.get("_xsrf", ""),
         }
         answer = self._browser.post("/hub/login", data=fields)
@@ -151,8 +152,17 @@ class Student:
 
     def failure(self, server: str = "") -> str:
         """Return what the pending page says of a start that failed."""
-        events = list(self.watch(server))
-        return str(events[-1]["message"]) if events else ""
+        # While the Hub clears up behind a failed start, the page has nothing to tell.
+        events = wait_for(lambda: list(self.watch(server)), f"{self.name}'s server has failed")
+        assert events[-1].get("failed"), f"it did not fail: {events}"
+        return str(events[-1]["message"])
+
+    def read_refusal(self, answer: httpx.Response, server: str = "") -> str:
+        """Return the sentence with which a start was refused: in the answer to it, or on the pending page."""
+        if answer.status_code in (201, 202):
+            return self.failure(server)
+        assert 400 <= answer.status_code != 500, answer.text
+        return str(answer.json()["message"])
 
     # code ------------------------------------------------------------------------------------------
 
