@@ -161,8 +161,9 @@ def _greet(hub: subprocess.Popen[bytes], log: Path, asked: threading.Event) -> N
     if hub.poll() is None and not asked.is_set():
         print(
             f"\n  JupyterHub runs on  http://127.0.0.1:{PORT}\n"
-            f"  Sign in as          {', '.join(PEOPLE)}      (bob and carol may have whole GPUs, carol is admin)\n"
+            f"  Sign in as          {', '.join(PEOPLE)}\n"
             "  Password            demo\n\n"
+            "  bob and carol may have larger slices and a whole GPU; carol is the admin.\n"
             "  The GPUs are simulated. The first start builds an image, which takes a minute or two.\n"
             f"  The Hub's log is {log}. Ctrl-C ends the demo and takes everything away.\n",
             flush=True,

@@ -5,13 +5,16 @@ One `DockerEngine` serves all threads of a process. A builder does the builds (`
 
 from __future__ import annotations
 
+import base64
 import io
+import json
 import logging
 import tarfile
 import threading
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 import docker
 import docker.errors
@@ -24,6 +27,9 @@ from ..image import PROBE_SCRIPT, BaseProbe, parse_probe
 from ..model import Container
 
 log = logging.getLogger(__name__)
+
+# Go's os.ModeDir, as Docker's path stat has it.
+_GO_MODE_DIRECTORY = 1 << 31
 
 ASK_ADMIN = "Please try again in a minute, and tell your admin if it stays so."
 
@@ -76,7 +82,7 @@ class DockerEngine:
         self._timeout = timeout_seconds
         self._lock = threading.Lock()
         self._client: docker.APIClient | None = None
-        self._identity_files: dict[tuple[str, str], bytes] = {}
+        self._image_files: dict[str, dict[str, bytes]] = {}
         self._ulimits: dict[tuple[tuple[str, int], ...], bool] = {}
 
     @property
@@ -252,11 +258,14 @@ class DockerEngine:
         found = [self.container(row["Id"]) for row in rows]
         return tuple(container for container in found if container is not None)
 
+    def running_ids(self) -> frozenset[str]:
+        """Return the ids of all running containers."""
+        with _translated("listing containers"):
+            return frozenset(str(row["Id"]) for row in self.client.containers(filters={"status": "running"}))
+
     def running_containers(self, *, but: Collection[str | None]) -> tuple[Container, ...]:
         """Return the running containers whose ids are not in `but`, each inspected."""
-        with _translated("listing containers"):
-            rows = self.client.containers(filters={"status": "running"})
-        found = [self.container(row["Id"]) for row in rows if row["Id"] not in but]
+        found = [self.container(container_id) for container_id in self.running_ids().difference(but)]
         return tuple(container for container in found if container is not None)
 
     def create(self, kwargs: Mapping[str, object]) -> str:
@@ -283,22 +292,55 @@ class DockerEngine:
             raise _failed(f"creating the container {kwargs['name']}", exc) from exc
         return str(made["Id"])
 
-    def read_file(self, container_id: str, image_id: str, path: str) -> bytes:
-        """Return a file of a created container that comes from its image; b"" if it is not there.
+    def image_files(self, image_id: str, paths: tuple[str, ...]) -> dict[str, bytes]:
+        """Return files of an image, b"" for one that is not there; looked at once per image.
 
-        Read once per image: it costs 60 to 80 ms.
+        Asked of a container without mounts that never runs. A symlink among the directories is refused:
+        dockerd follows it when it writes a file, with the mounts in place, as root, into whatever a
+        mount's source is by then.
+
+        Raises:
+            ImageFailed: a directory on the way to a path is no real directory.
         """
-        key = (image_id, path)
-        if key not in self._identity_files:
+        with self._lock:
+            known = self._image_files.setdefault(image_id, {})
+        missing = tuple(path for path in paths if path not in known)
+        if missing:
+            known |= self._read_image_files(image_id, missing)
+        return {path: known[path] for path in paths}
+
+    def _read_image_files(self, image_id: str, paths: tuple[str, ...]) -> dict[str, bytes]:
+        with _translated(f"looking into the image {image_id}"):
+            made = self.client.create_container(image_id, entrypoint=["/"], network_disabled=True)
             try:
-                with _translated(f"reading {path}"):
-                    stream, _ = self.client.get_archive(container_id, path)
-                    archive = b"".join(stream)
-            except docker.errors.NotFound:
-                self._identity_files[key] = b""
-            else:
-                self._identity_files[key] = _first_file(archive)
-        return self._identity_files[key]
+                parents = {str(parent) for path in paths for parent in PurePosixPath(path).parents}
+                for parent in sorted(parents - {"/"}):
+                    self._require_directory(made["Id"], parent)
+                return {path: self._read_file(made["Id"], path) for path in paths}
+            finally:
+                self.client.remove_container(made["Id"], force=True, v=True)
+
+    def _require_directory(self, container_id: str, path: str) -> None:
+        # docker-py has no call for the path's stat alone, and a GET would send the whole directory.
+        url = self.client._url("/containers/{0}/archive", container_id)
+        answer = self.client.head(url, params={"path": path}, timeout=self._timeout)
+        if answer.status_code == 404:
+            return
+        answer.raise_for_status()
+        stat = json.loads(base64.b64decode(answer.headers["X-Docker-Container-Path-Stat"]))
+        if not stat["mode"] & _GO_MODE_DIRECTORY or stat["linkTarget"]:
+            raise ImageFailed(
+                f"Your image replaces the directory {path} by something else, so no server can start from "
+                "it. Leave out the package that does, or choose another base image.",
+                detail=f"{path} in the image is {stat}",
+            )
+
+    def _read_file(self, container_id: str, path: str) -> bytes:
+        try:
+            stream, _ = self.client.get_archive(container_id, path)
+        except docker.errors.NotFound:
+            return b""
+        return _first_file(b"".join(stream))
 
     def put_files(self, container_id: str, files: tuple[File, ...]) -> None:
         """Write files into a container, directories made as needed, in one call."""

@@ -197,11 +197,6 @@ class Ledger:
         with self._read() as connection:
             return _read_holdings(connection, user)
 
-    def expired_leases(self, now: datetime) -> tuple[Lease, ...]:
-        """Return the live leases whose deadline is `now` or before."""
-        with self._read() as connection:
-            return tuple(_read_leases(connection, IS_LIVE, leases.c.deadline <= now))
-
     @contextmanager
     def _read(self) -> Iterator[sa.Connection]:
         with _translating(), self._engine.begin() as connection:

@@ -19,6 +19,7 @@ _HELPER = Path(__file__).with_name("open_as.py")
 
 _REASONS = {
     "missing": "does not exist. Create it, or choose another directory.",
+    "not-made": "does not exist and could not be made for you. Choose another directory, or ask your admin.",
     "denied": "is not readable for you. Choose a directory of your own.",
     "readonly": "is not writable for you. Change its permissions, or choose another directory.",
     "not-a-directory": "is not a directory. Choose a directory.",
@@ -108,7 +109,7 @@ def _ask(account: Account, paths: Sequence[str], wishes: Sequence[MountWish]) ->
     command = [sys.executable, "-I", "-S", str(_HELPER)]
     try:
         done = subprocess.run(
-            command, input=json.dumps(order), capture_output=True, text=True, timeout=30, check=False
+            command, input=json.dumps(order), capture_output=True, text=True, env={}, timeout=30, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as exc:
         raise SiteBroken(

@@ -4,8 +4,8 @@ A path is opened after the credentials were dropped, so it yields nothing that s
 herself, whatever symlinks it holds. Runs under `python -I -S`: the standard library only.
 
 In: `{"uid": …, "gid": …, "groups": […], "paths": [{"path": …, "create": bool, "write": bool}]}`.
-Out: a list with `{"real", "device", "inode"}`, or `{"error": WHY}` where WHY is `missing`, `denied`,
-`readonly` or `not-a-directory`.
+Out: a list with `{"real", "device", "inode"}`, or `{"error": WHY}` where WHY is `missing`, `not-made`,
+`denied`, `readonly` or `not-a-directory`.
 """
 
 import json
@@ -19,7 +19,7 @@ def open_directory(path: str, create: bool, write: bool) -> dict[str, object]:
         try:
             os.makedirs(path, mode=0o700)
         except OSError:
-            return {"error": "denied"}
+            return {"error": "not-made"}
     try:
         descriptor = os.open(path, os.O_PATH | os.O_DIRECTORY)
     except FileNotFoundError:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from .. import allocator, limits, mlc, reconcile
 from ..allocator import LeaseDraft, PoolView
+from ..errors import EngineUnavailable
 from ..model import FULL_GPU, Container, Lease, LeaseState, Limits, ServerRequest, Slot
 from ..reconcile import Action, Repair
 from .offers import Offers
@@ -69,7 +70,7 @@ class Leases:
         Raises:
             NothingFree, LimitExceeded, NotAllowed, InventoryUnavailable, LedgerUnavailable: as said.
         """
-        self.settle_due()
+        self.settle_stale()
         live = self._ledger.find_live(user, server)
         if live is not None:
             container = self._own_container(live)
@@ -119,19 +120,16 @@ class Leases:
 
     def external(self, slots: tuple[Slot, ...]) -> frozenset[str]:
         """Return the slots that running containers hold which the ledger does not know."""
-        ours = {lease.container_id for lease in self._ledger.live_leases()}
+        live = self._ledger.live_leases()
         found: set[str] = set()
-        for container in self._engine.running_containers(but=ours):
-            if not container.devices or self._is_pending_ours(container):
+        for container in self._engine.running_containers(but={lease.container_id for lease in live}):
+            if not container.devices or any(reconcile.is_ours(container, lease) for lease in live):
                 continue
             if mlc.ALL_DEVICES in container.devices and not self._shared_blocks:
                 log.warning("%s was given all GPUs and shares them with their lease holders", container.name)
                 continue
             found |= reconcile.pinned_slots(container.devices, slots)
         return frozenset(found)
-
-    def _is_pending_ours(self, container: Container) -> bool:
-        return any(reconcile.is_ours(container, lease) for lease in self._ledger.live_leases())
 
     def note_container(self, lease: Lease, container_id: str) -> None:
         """Record the container that was created for a pending lease, before it starts."""
@@ -185,10 +183,21 @@ class Leases:
         lease = self._ledger.find_live(user, server)
         return None if lease is None else self.settle(lease.id, ended=ended, grace_seconds=grace_seconds)
 
-    def settle_due(self) -> None:
-        """Settle every lease whose deadline has passed: pending too long, or its hold over."""
-        for lease in self._ledger.expired_leases(self._now()):
-            self.settle(lease.id)
+    def settle_stale(self) -> None:
+        """Settle every lease that the clock or Docker contradicts: a pending one past its deadline, a
+        held one past its hold, an active one whose container does not run.
+
+        One that cannot be settled now stays, and is tried again at the next start.
+        """
+        now, running = self._now(), self._engine.running_ids()
+        for lease in self._ledger.live_leases():
+            is_due = lease.deadline is not None and lease.deadline <= now
+            is_dead = lease.state is LeaseState.ACTIVE and lease.container_id not in running
+            if is_due or is_dead:
+                try:
+                    self.settle(lease.id)
+                except EngineUnavailable as exc:
+                    log.warning("lease %s stays for now: %s", lease.id, exc.detail)
 
     def _containers_of(self, lease: Lease) -> tuple[Container, ...]:
         found = self._engine.containers(label=f"{mlc.LEASE_LABEL}={lease.nonce}")

@@ -17,6 +17,7 @@ from ..templating import template_directory
 HUB_PYTHON = "/opt/ds01/hub/bin/python"
 START_PROGRAM = "/opt/ds01/start.py"
 MOUNTS_FILE = "/opt/ds01/mounts.json"
+SUDO_RULE = "/etc/sudoers.d/ds01"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,25 +185,22 @@ def create_arguments(
 def give_identity(engine: DockerEngine, assembled: Assembled, container_id: str) -> None:
     """Write who she is, and what starts her server, into the created container."""
     plan = assembled.plan
-    read = engine.read_file
-    passwd = read(container_id, assembled.image.id, "/etc/passwd").decode(errors="replace")
-    group = read(container_id, assembled.image.id, "/etc/group").decode(errors="replace")
     mounts = [{"target": m.target, "device": m.device, "inode": m.inode} for m in plan.mounts]
-    files = [
-        File(path="/etc/passwd", content=identity.merge_passwd(passwd, _inside(plan.account)).encode()),
-        File(path="/etc/group", content=identity.merge_group(group, plan.account).encode()),
-        File(path=MOUNTS_FILE, content=json.dumps(mounts).encode()),
-        File(path=START_PROGRAM, content=(template_directory() / "start.py").read_bytes()),
-    ]
+    written = {
+        MOUNTS_FILE: json.dumps(mounts),
+        START_PROGRAM: (template_directory() / "start.py").read_text(encoding="utf-8"),
+    }
+    edited = {"/etc/passwd": identity.merge_passwd, "/etc/group": identity.merge_group}
     if plan.allow_sudo:
-        rule = f"{plan.account.name} ALL=(ALL) NOPASSWD:ALL\n".encode()
-        shadow = read(container_id, assembled.image.id, "/etc/shadow").decode(errors="replace")
-        files += [
-            File(path="/etc/sudoers.d/ds01", content=rule, mode=0o440),
-            File(
-                path="/etc/shadow", content=identity.merge_shadow(shadow, plan.account).encode(), mode=0o600
-            ),
-        ]
+        written[SUDO_RULE] = f"{plan.account.name} ALL=(ALL) NOPASSWD:ALL\n"
+        edited["/etc/shadow"] = identity.merge_shadow
+    found = engine.image_files(assembled.image.id, (*written, *edited))
+    for path, merge in edited.items():
+        written[path] = merge(found[path].decode(errors="replace"), _inside(plan.account))
+    modes = {SUDO_RULE: 0o440, "/etc/shadow": 0o600}
+    files = (
+        File(path=path, content=text.encode(), mode=modes.get(path, 0o644)) for path, text in written.items()
+    )
     engine.put_files(container_id, tuple(files))
 
 

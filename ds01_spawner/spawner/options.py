@@ -14,6 +14,7 @@ from ..errors import ConfigBroken, DS01Error
 from ..model import Profile
 from . import assembly
 from .pools import PooledCalls
+from .progress import Progress
 from .refusal import OnlyAForm, SpawnRefused
 from .settings import ServerSettings
 
@@ -39,6 +40,7 @@ class StudentOptions(ServerSettings, PooledCalls):
         self._prepared: assembly.Prepared | None = None
         self._accepted_options: dict[str, Any] | None = None
         self._typed_options: Any = None
+        self._progress: Progress | None = None
         self._own_settings: dict[str, Any] = {}
 
     @default("options_form")
@@ -79,6 +81,7 @@ class StudentOptions(ServerSettings, PooledCalls):
         """Return the form, filled from a link, or from last time."""
         try:
             profiles = request.visible_profiles(await self.profiles(), self.group_names)
+            await self._call(self.site.core.leases.settle_stale)
             offer = await self._call(self.site.core.offers.offer, self._login, self.group_names)
         except DS01Error as exc:
             self.log.error("the form cannot be shown: %s", exc.detail or exc)
@@ -136,6 +139,7 @@ class StudentOptions(ServerSettings, PooledCalls):
         Raises:
             SpawnRefused: with the sentence; the refused options are not kept for the next time.
         """
+        self._progress = Progress()
         began = asyncio.get_running_loop().time()
         try:
             parsed = request.parse_options(options)

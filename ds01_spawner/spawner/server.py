@@ -55,7 +55,6 @@ class DS01Spawner(StudentOptions, DockerSpawner):  # type: ignore[misc]
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._progress: Progress | None = None
         self._last_status: int | str | None = 0
         self._unsettled = False
         self._is_held = False
@@ -98,15 +97,13 @@ class DS01Spawner(StudentOptions, DockerSpawner):  # type: ignore[misc]
         Raises:
             SpawnRefused: with a sentence; what was begun is undone by `stop`, which the Hub calls.
         """
-        self._progress = Progress()
+        self._progress = self._progress or Progress()
         try:
             await self._calls_done()
-            if self._prepared is None:
-                await self.accept(self.user_options)
             return await self._start()
         except DS01Error as exc:
             raise SpawnRefused(exc) from exc
-        except docker.errors.DockerException as exc:
+        except (docker.errors.DockerException, RequestException) as exc:
             error = EngineUnavailable(
                 "Docker on the server failed while it started your container. Please try again, and tell "
                 "your admin if it happens again.",
@@ -116,7 +113,7 @@ class DS01Spawner(StudentOptions, DockerSpawner):  # type: ignore[misc]
 
     async def _start(self) -> tuple[str, int]:
         prepared = self._prepared
-        assert prepared is not None
+        assert prepared is not None, "the Hub calls apply_user_options before each start"
         leases, images = self.site.core.leases, self.site.core.images
         await self._refuse_foreign(prepared)
         if self.host_network:

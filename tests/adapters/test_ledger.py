@@ -327,25 +327,11 @@ def test_a_released_lease_is_found_by_its_id_only(ledger: Ledger) -> None:
     assert (found.slots, found.state) == (("MIG-0",), LeaseState.RELEASED)
 
 
-def test_expired_is_what_lives_at_its_deadline(ledger: Ledger) -> None:
-    pending = ledger.reserve(draft("ada"), take())
-    held = ledger.reserve(draft("bob"), take())
-    held = ledger.hold(held.id, LATER + timedelta(seconds=1), NOW, "idle")
-    active = ledger.reserve(draft("eve"), take())
-    ledger.activate(active.id, "c1", NOW)
-    gone = ledger.reserve(draft("joe"), take())
-    ledger.release(gone.id, NOW, "cancelled")
-    assert ledger.expired_leases(LATER - timedelta(microseconds=1)) == ()
-    assert ledger.expired_leases(LATER) == (pending,)
-    assert ledger.expired_leases(LATER + timedelta(hours=1)) == (pending, held)
-
-
 def test_times_come_out_as_utc_whatever_zone_they_came_in(ledger: Ledger) -> None:
     berlin = timezone(timedelta(hours=1))
     lease = ledger.reserve(replace(draft(), deadline=LATER.astimezone(berlin)), take())
     assert lease.deadline == LATER
     assert lease.deadline.tzinfo is timezone.utc
-    assert ledger.expired_leases(LATER.astimezone(berlin)) == (lease,)
 
 
 # One slot, one lease

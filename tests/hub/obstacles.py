@@ -144,6 +144,7 @@ class Gate:
         self._visitors: list[socket.socket] = []
         self._reached = threading.Event()
         self._answer: bytes | None = None
+        self.visits = 0
         self._lock = threading.Lock()
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -161,6 +162,7 @@ class Gate:
                 return
             with self._lock:
                 self._visitors.append(visitor)
+                self.visits += 1
                 self._reached.set()
                 if self._answer is not None:
                     self._send(visitor)
