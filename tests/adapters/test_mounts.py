@@ -97,8 +97,8 @@ def test_directory_that_is_there_is_not_created_anew(machine: Machine) -> None:
 
 
 def test_nothing_is_created_where_she_may_not_write(machine: Machine) -> None:
-    assert "is not readable for you" in machine.refusal(machine.folder / "mine", create=True)
-    assert "is not readable for you" in machine.refusal(machine.folder / "home/bob/mine", create=True)
+    assert "could not be made for you" in machine.refusal(machine.folder / "mine", create=True)
+    assert "could not be made for you" in machine.refusal(machine.folder / "home/bob/mine", create=True)
     assert sorted(os.listdir(machine.folder)) == ["home", "root-only"]
     assert os.listdir(machine.folder / "home/bob") == ["thesis"]
 

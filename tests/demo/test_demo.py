@@ -67,7 +67,7 @@ def test_a_newcomer_starts_a_server_and_ctrl_c_leaves_nothing(
     assert "Simulated GPUs" in alice.form().text
     alice.post_form({"profile": "slice"})
     alice.wait_ready()
-    assert alice.run("import getpass; print(getpass.getuser())") == "alice"
+    assert alice.run("import getpass; print(getpass.getuser(), end=str())") == "alice"
     folder = Path(re.search(r"log is (\S+)/hub\.log", told)[1])
 
     demo.send_signal(signal.SIGINT)
