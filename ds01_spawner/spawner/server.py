@@ -146,33 +146,33 @@ class DS01Spawner(StudentOptions, DockerSpawner):  # type: ignore[misc]
             fingerprint=self._assembled.fingerprint,
         )
         # A container that runs already is hers to keep, whatever goes wrong from here on.
-        self._unsettled = self._claim.container is None
+        self._unsettled = self._claim.container is None or not self._claim.container.is_running
         # DockerSpawner's start finds the container by get_object and makes it by create_object.
         self.image = self._assembled.plan.image
         self.object_name = prepared.container_name
         self.object_id = self._claim.container.id if self._claim.container else ""
-        address = await super().start()
+        ip, port = await super().start()
         await self._call(leases.activate, self._claim.lease, self.object_id)
         self._last_status, self._is_held = None, False
         self.tell("Your container runs; waiting for Jupyter to answer.", 90)
-        ip, port = ("127.0.0.1", self.port) if self.host_network else address
         await self._await_jupyter(ip, port)
         self._unsettled = False
         return ip, port
 
     async def _await_jupyter(self, ip: str, port: int) -> None:
         """Return when the server listens; a container that ends before that says why at once."""
-        while not await _is_listening(ip, port):
+        while True:
             found = await self.get_object()
             if found is None or not mlc.from_inspect(found).is_running:
-                container_id = str(found["Id"]) if found else ""
-                log = await self._call(self.site.engine.log_tail, container_id) if found else ""
+                log = await self._call(self.site.engine.log_tail, str(found["Id"])) if found else ""
                 last = log.splitlines()[-1:] or ["it left no word"]
                 raise ServerEnded(
-                    f"Your server ended right after its start: {last[0][:300]}. Choose other packages or "
-                    "another framework, or show this to your admin.",
+                    f"Your server ended right after its start: {last[0][:300]}. Choose other packages, "
+                    "another framework or more memory, or show this to your admin.",
                     detail=log,
                 )
+            if await _is_listening(ip, port):
+                return
             await asyncio.sleep(0.25)
 
     async def _assembly_site(self) -> assembly.Site:
@@ -196,6 +196,13 @@ class DS01Spawner(StudentOptions, DockerSpawner):  # type: ignore[misc]
                 "remove it (mlc remove), or give your server another name.",
                 detail=f"id {foreign.id[:12]}, {foreign.state}, image {foreign.image}",
             )
+
+    async def get_ip_and_port(self) -> tuple[str, int]:
+        """Return where the server listens; the address is empty when its container has ended already."""
+        if self.host_network:
+            return "127.0.0.1", self.port
+        ip, port = await super().get_ip_and_port()
+        return ip or "", port
 
     async def get_object(self) -> dict[str, Any] | None:
         """Return Docker's inspect of our own container, None only when Docker says it is gone.
@@ -278,7 +285,8 @@ class DS01Spawner(StudentOptions, DockerSpawner):  # type: ignore[misc]
             if found is not None and mlc.from_inspect(found).is_running:
                 self._last_status = None
             else:
-                await self._settle(ended=False)
+                # One that never answered is ended; only a server that served is held.
+                await self._settle(ended=self._waiting_for_response)
                 self._last_status = f"ExitCode={found['State']['ExitCode']}" if found else 0
         except (EngineUnavailable, LedgerUnavailable, docker.errors.DockerException, RequestException) as exc:
             self.log.warning("no answer about %s, its last status stands: %s", self._log_name, exc)
