@@ -55,6 +55,15 @@ def is_left_over(container: Container, lease: Lease) -> bool:
     )
 
 
+def is_stale(lease: Lease, state: str | None, now: datetime) -> bool:
+    """Whether the clock or the `state` of its container (None: there is none) contradicts a live lease."""
+    if lease.deadline is not None and lease.deadline <= now:
+        return True
+    if lease.state is LeaseState.ACTIVE:
+        return state != "running"
+    return lease.state is LeaseState.HELD and state != "exited"
+
+
 def pinned_slots(devices: Sequence[str], slots: Sequence[Slot]) -> frozenset[str]:
     """Return the UUIDs of the slots that device ids mean, in whatever words a tool gave them.
 

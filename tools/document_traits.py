@@ -11,6 +11,7 @@ import inspect
 import json
 import sys
 import textwrap
+from typing import Any
 
 from traitlets import TraitType
 from traitlets.config import Configurable
@@ -33,7 +34,7 @@ SITE = "## The site: `c.DS01`\n\nOne value for the whole Hub, read when the Hub 
 SERVER = """\
 ## One server: `c.DS01Spawner`
 
-What holds for every server. A profile may override any of these in its `spawner_override`.
+What holds for every server. A profile may override any of these but `profile_list` in its `spawner_override`.
 """
 INHERITED = """\
 ## What comes from JupyterHub and DockerSpawner
@@ -47,7 +48,7 @@ as the student. `image`, `allowed_images`, `name_template`, `mounts`, `cmd`, `me
 """
 
 
-def list_own(cls: type[Configurable]) -> dict[str, TraitType]:
+def list_own(cls: type[Configurable]) -> dict[str, TraitType[Any, Any]]:
     """Return the settings that this package adds to `cls` or gives another default, by name."""
     package = DS01.__module__.partition(".")[0]
     return {
@@ -57,7 +58,7 @@ def list_own(cls: type[Configurable]) -> dict[str, TraitType]:
     }
 
 
-def show_default(trait: TraitType) -> str:
+def show_default(trait: TraitType[Any, Any]) -> str:
     """Return a default as one writes it in Python, a long one over several lines."""
     value = trait.default()
     if isinstance(value, (dict, list)) and len(repr(value)) > WIDTH - 20:
@@ -74,7 +75,7 @@ def _quote(value: object) -> str:
     return repr(value)
 
 
-def show_setting(section: str, name: str, trait: TraitType) -> str:
+def show_setting(section: str, name: str, trait: TraitType[Any, Any]) -> str:
     """Return the paragraph of one setting: how it is written by default, and its help."""
     words = " ".join(inspect.cleandoc(trait.help).split())
     help_text = textwrap.fill(words, WIDTH, break_long_words=False, break_on_hyphens=False)

@@ -258,14 +258,16 @@ class DockerEngine:
         found = [self.container(row["Id"]) for row in rows]
         return tuple(container for container in found if container is not None)
 
-    def running_ids(self) -> frozenset[str]:
-        """Return the ids of all running containers."""
+    def container_states(self) -> dict[str, str]:
+        """Return the state (`running`, `exited`, …) of every container, by id; one call."""
         with _translated("listing containers"):
-            return frozenset(str(row["Id"]) for row in self.client.containers(filters={"status": "running"}))
+            return {str(row["Id"]): str(row["State"]) for row in self.client.containers(all=True)}
 
     def running_containers(self, *, but: Collection[str | None]) -> tuple[Container, ...]:
         """Return the running containers whose ids are not in `but`, each inspected."""
-        found = [self.container(container_id) for container_id in self.running_ids().difference(but)]
+        states = self.container_states()
+        others = [one for one, state in states.items() if state == "running" and one not in but]
+        found = [self.container(container_id) for container_id in others]
         return tuple(container for container in found if container is not None)
 
     def create(self, kwargs: Mapping[str, object]) -> str:

@@ -184,16 +184,14 @@ class Leases:
         return None if lease is None else self.settle(lease.id, ended=ended, grace_seconds=grace_seconds)
 
     def settle_stale(self) -> None:
-        """Settle every lease that the clock or Docker contradicts: a pending one past its deadline, a
-        held one past its hold, an active one whose container does not run.
+        """Settle every lease that the clock or Docker contradicts: pending past its deadline, held past
+        its hold, active without a running container, held without a stopped one.
 
-        One that cannot be settled now stays, and is tried again at the next start.
+        One that cannot be settled now stays, and is tried again the next time.
         """
-        now, running = self._now(), self._engine.running_ids()
+        now, states = self._now(), self._engine.container_states()
         for lease in self._ledger.live_leases():
-            is_due = lease.deadline is not None and lease.deadline <= now
-            is_dead = lease.state is LeaseState.ACTIVE and lease.container_id not in running
-            if is_due or is_dead:
+            if reconcile.is_stale(lease, states.get(lease.container_id or ""), now):
                 try:
                     self.settle(lease.id)
                 except EngineUnavailable as exc:

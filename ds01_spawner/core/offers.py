@@ -10,7 +10,14 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from .. import allocator, catalog, limits
-from ..errors import DS01Error, InventoryUnavailable, NotAllowed, NothingFree, RequestRefused
+from ..errors import (
+    DS01Error,
+    InventoryUnavailable,
+    LimitExceeded,
+    NotAllowed,
+    NothingFree,
+    RequestRefused,
+)
 from ..inventory import architecture_of
 from ..model import (
     FULL_GPU,
@@ -20,6 +27,8 @@ from ..model import (
     CatalogEntry,
     Holdings,
     Inventory,
+    Lease,
+    LeaseState,
     Limits,
     LimitsTexts,
     Mount,
@@ -176,22 +185,18 @@ class Offers:
                 f"{base.framework} {base.version} is a ROCm image and cannot use this server's NVIDIA GPUs. "
                 "Choose another framework version, or no GPU."
             )
-        limits.check(
-            effective,
-            self._holdings(user, but=server),
-            slots=request.gpu_count,
-            gpu_share=self._share_of(request),
-            full_gpu=request.gpu_profile == FULL_GPU,
-        )
+        others = [lease for lease in self._ledger.live_leases(user) if lease.server != server]
+        try:
+            limits.check(
+                effective,
+                _sum_up(others),
+                slots=request.gpu_count,
+                gpu_share=self._share_of(request),
+                full_gpu=request.gpu_profile == FULL_GPU,
+            )
+        except LimitExceeded as exc:
+            raise LimitExceeded(f"{exc}{_name_held(others)}") from exc
         return base
-
-    def _holdings(self, user: str, *, but: str) -> Holdings:
-        others = [lease for lease in self._ledger.live_leases(user) if lease.server != but]
-        return Holdings(
-            containers=len(others),
-            slots=sum(len(lease.slots) for lease in others),
-            gpu_share=sum((lease.share for lease in others), start=Fraction(0)),
-        )
 
     def _share_of(self, request: ServerRequest) -> Fraction:
         """Return the GPU share that the request amounts to, were everything free."""
@@ -209,3 +214,24 @@ class Offers:
         except NothingFree as exc:
             raise RequestRefused(str(exc)) from exc
         return sum((slot.share for slot in slots), start=Fraction(0))
+
+
+def _sum_up(leases: Sequence[Lease]) -> Holdings:
+    return Holdings(
+        containers=len(leases),
+        slots=sum(len(lease.slots) for lease in leases),
+        gpu_share=sum((lease.share for lease in leases), start=Fraction(0)),
+    )
+
+
+def _name_held(leases: Sequence[Lease]) -> str:
+    """Say which of her stopped servers still hold something: nothing else shows them to her."""
+    held = [lease for lease in leases if lease.state is LeaseState.HELD]
+    if not held:
+        return ""
+    named = " and ".join(
+        lease.container_name.partition("._.")[0]
+        + (f" (until {lease.deadline.astimezone():%H:%M})" if lease.deadline else "")
+        for lease in held
+    )
+    return f" Stopped, but still held for you: {named}; start it and stop it here to free it now."

@@ -146,6 +146,7 @@ class StudentOptions(ServerSettings, PooledCalls):
             profile = request.find_profile(await self.profiles(), parsed.profile, self.group_names)
             self._override(request.overrides_for(profile, parsed))
             asked = request.build_request(parsed, profile, self._defaults())
+            await self._call(self.site.core.leases.settle_stale)
             self._prepared = await self._call(
                 assembly.decide,
                 self.site.core.offers,

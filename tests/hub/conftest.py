@@ -124,9 +124,9 @@ def student(newcomer: Callable[[], Student]) -> Student:
 
 
 @contextmanager
-def signed_in(hub: Hub) -> Iterator[Student]:
+def signed_in(hub: Hub, *, uid: int | None = None) -> Iterator[Student]:
     """A student with an account of her own; her servers are stopped and her traces removed at the end."""
-    student = hub.sign_in(hub.lab.enrol(next(_names)))
+    student = hub.sign_in(hub.lab.enrol(next(_names), uid=uid))
     try:
         yield student
     finally:

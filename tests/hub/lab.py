@@ -7,12 +7,14 @@ several Hubs can share one Docker Engine.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
 import secrets
 import shutil
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -140,6 +142,15 @@ class Lab:
         with self.accounts.open("a") as accounts:
             accounts.write(f"{name}:x:{number}:{number}::{home}:/bin/bash\n")
         return Person(name=name, uid=number, home=home)
+
+    @contextlib.contextmanager
+    def without_cdi_spec(self) -> Iterator[None]:
+        """Let Docker not know the devices for a while, as after a change of MIG."""
+        elsewhere = self._cdi_spec.rename(self.directory / self._cdi_spec.name)
+        try:
+            yield
+        finally:
+            elsewhere.rename(self._cdi_spec)
 
     def set_limits(self, person: Person, **limits: object) -> None:
         """Give one person limits of her own, on top of the defaults."""

@@ -9,7 +9,7 @@ from fractions import Fraction
 import pytest
 
 from ds01_spawner.model import FULL_GPU, Container, Lease, LeaseState, Slot
-from ds01_spawner.reconcile import Action, Repair, is_ours, pinned_slots, plan
+from ds01_spawner.reconcile import Action, Repair, is_left_over, is_ours, is_stale, pinned_slots, plan
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=timezone.utc)
 SOON, PAST = NOW + timedelta(minutes=5), NOW - timedelta(minutes=5)
@@ -196,3 +196,20 @@ LAB = (slot("MIG-a", "0:0", "GPU-0"), slot("MIG-b", "0:1", "GPU-0"), slot("GPU-1
 )
 def test_device_ids_mean_slots_in_whatever_words(devices: tuple[str, ...], slots: set[str]) -> None:
     assert pinned_slots(devices, LAB) == slots
+
+
+def test_lease_is_stale_once_the_clock_or_its_container_contradicts_it() -> None:
+    assert [is_stale(PENDING, None, now) for now in (NOW, SOON)] == [False, True]
+    assert [is_stale(ACTIVE, state, NOW) for state in ("running", "exited", None)] == [False, True, True]
+    assert [is_stale(HELD, state, NOW) for state in ("exited", "running", None)] == [False, True, True]
+    assert is_stale(HELD, "exited", SOON)
+
+
+def test_created_container_of_an_ended_start_is_left_over_by_its_exact_name_and_nonce() -> None:
+    ended = replace(PENDING, state=LeaseState.RELEASED)
+    assert is_left_over(CREATED, ended)
+    assert not is_left_over(RUNNING, ended)
+    assert not is_left_over(replace(CREATED, nonce=""), ended)
+    assert not is_left_over(replace(CREATED, name="copy"), ended)
+    assert not is_left_over(CREATED, PENDING)
+    assert not is_left_over(CREATED, replace(ended, container_id="c1"))
