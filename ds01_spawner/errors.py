@@ -91,12 +91,14 @@ class ServerEnded(DS01Error):
     """The container ran, and Jupyter in it ended before it answered; `detail` is the end of its log."""
 
     reason = "server-ended"
+    status_code = 400
 
 
 class ImageFailed(DS01Error):
     """The image could not be resolved or built."""
 
     reason = "image"
+    status_code = 503
 
 
 class UnknownFramework(ImageFailed):
@@ -110,6 +112,7 @@ class BuildFailed(ImageFailed):
     """A step of the build failed; `detail` holds the tail of its log."""
 
     reason = "build"
+    status_code = 400
 
 
 class SiteBroken(DS01Error):

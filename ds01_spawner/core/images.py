@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from .. import image
 from ..buildlog import ProgressReader
-from ..errors import RequestRefused
+from ..errors import ImageFailed, RequestRefused
 from ..model import BaseImage, BuiltImage, ImageSpec, ServerRequest
 from ..templating import template_directory
 
@@ -61,7 +61,7 @@ class Images:
         Raises:
             ImageFailed: the base cannot be had, cannot run the server, or a step failed.
         """
-        found = self._base(base.image, tell)
+        found = self._base(base.image, tell, is_hers=bool(request.base_image))
         spec = self.spec(base, found.id, request)
         template = (template_directory() / "Dockerfile.j2").read_text(encoding="utf-8")
         tag = image.tag(spec, template)
@@ -108,12 +108,17 @@ class Images:
             ("aime.mlc.CUSTOM_IMAGE", base.image if request.base_image else ""),
         )
 
-    def _base(self, reference: str, tell: Tell) -> ImageInfo:
+    def _base(self, reference: str, tell: Tell, *, is_hers: bool) -> ImageInfo:
         found = self._engine.image(reference)
-        if found is None:
-            tell(f"Downloading the base image {reference}. This takes a few minutes the first time.")
-            found = self._engine.pull(reference)
-        return found
+        if found is not None:
+            return found
+        tell(f"Downloading the base image {reference}. This takes a few minutes the first time.")
+        try:
+            return self._engine.pull(reference)
+        except ImageFailed as exc:
+            if is_hers:
+                raise RequestRefused(exc.message, detail=exc.detail) from exc
+            raise
 
     def _build(self, spec: ImageSpec, template: str, tag: str, tell: Tell) -> None:
         probe = self._engine.probe(spec.base)

@@ -260,8 +260,14 @@ class DS01Spawner(StudentOptions, DockerSpawner):  # type: ignore[misc]
     def load_state(self, state: dict[str, Any]) -> None:
         """Restore after a restart of the Hub; a server that has a container counts as running until asked."""
         super().load_state(state)
+        self._accepted_options = state.get("accepted_options")
         if self.object_id:
             self._last_status = None
+
+    def get_state(self) -> dict[str, Any]:
+        """Keep the container's id and name, and the options that were accepted last."""
+        state: dict[str, Any] = super().get_state()
+        return state | {"accepted_options": self._accepted_options}
 
     def clear_state(self) -> None:
         """Forget the container: the ledger knows it, and a refused start must not stop a running one."""

@@ -7,14 +7,12 @@ several Hubs can share one Docker Engine.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +29,7 @@ FRAMEWORK, VERSION, ARCHITECTURE = "Pytorch", "2.8.0", "CUDA_ADA"
 _uids = itertools.count(3100)
 
 _H100 = 'name="NVIDIA H100 80GB HBM3" memory_mib=81559 cc=9.0'
+UNKNOWN_TO_DOCKER = "1g.20gb"
 # One 2g.20gb and one full GPU: what is the last one of its kind from the beginning.
 _BOX = """\
 driver 570.86.10
@@ -42,6 +41,7 @@ mig 0:3 uuid=MIG-{tag}-5000-8000-000000000003 profile=1g.10gb gi=10 ci=0 slices=
 gpu 1 uuid=GPU-{tag}-4000-8000-000000000001 {h100} mig=on
 mig 1:1 uuid=MIG-{tag}-5000-8000-000000000101 profile=1g.10gb gi=7 ci=0 slices=1 memory_mib=9728
 mig 1:5 uuid=MIG-{tag}-5000-8000-000000000105 profile=1g.10gb gi=11 ci=0 slices=1 memory_mib=9728
+mig 1:6 uuid=MIG-{tag}-5000-8000-000000000106 profile={unknown} gi=14 ci=0 slices=1 memory_mib=19968
 gpu 2 uuid=GPU-{tag}-4000-8000-000000000002 {h100} mig=off
 """
 
@@ -94,7 +94,7 @@ class Lab:
         self.accounts.touch()
         self.box = self.directory / "gpus.box"
         tag = f"{secrets.token_hex(4)}-0000"
-        self.box_text = _BOX.format(tag=tag, h100=_H100)
+        self.box_text = _BOX.format(tag=tag, h100=_H100, unknown=UNKNOWN_TO_DOCKER)
         self.box.write_text(self.box_text)
         self.limits = self.directory / "resource-limits.yaml"
         self.limits.write_text(LIMITS)
@@ -114,9 +114,13 @@ class Lab:
         return tuple(slot.uuid for slot in read_box(self.box).slots if slot.profile == profile)
 
     def _write_cdi_spec(self) -> None:
-        """Give Docker the devices, by UUID alone: another lab's have the same indices."""
+        """Give Docker the devices, by UUID alone, since another lab's have the same indices.
+
+        All but one profile, as when nobody wrote the spec anew after a change of MIG.
+        """
         spec = json.loads(write_cdi_spec(self.box, self.directory).read_text())
-        spec["devices"] = [item for item in spec["devices"] if item["name"].startswith(("GPU-", "MIG-"))]
+        known = {slot.uuid for slot in read_box(self.box).slots if slot.profile != UNKNOWN_TO_DOCKER}
+        spec["devices"] = [item for item in spec["devices"] if item["name"] in known]
         unfinished = self._cdi_spec.with_suffix(".unfinished")
         unfinished.write_text(json.dumps(spec))
         unfinished.rename(self._cdi_spec)
@@ -142,15 +146,6 @@ class Lab:
         with self.accounts.open("a") as accounts:
             accounts.write(f"{name}:x:{number}:{number}::{home}:/bin/bash\n")
         return Person(name=name, uid=number, home=home)
-
-    @contextlib.contextmanager
-    def without_cdi_spec(self) -> Iterator[None]:
-        """Let Docker not know the devices for a while, as after a change of MIG."""
-        elsewhere = self._cdi_spec.rename(self.directory / self._cdi_spec.name)
-        try:
-            yield
-        finally:
-            elsewhere.rename(self._cdi_spec)
 
     def set_limits(self, person: Person, **limits: object) -> None:
         """Give one person limits of her own, on top of the defaults."""

@@ -7,6 +7,7 @@ import json
 import re
 import uuid
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -141,6 +142,17 @@ class Student:
                 if line.startswith("data: "):
                     yield json.loads(line.removeprefix("data: "))
 
+    def start_watched(self, options: object, server: str = "") -> list[str]:
+        """Start a server and return all that the pending page said until it was ready."""
+        with ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(self.ask_start, options, server)
+            wait_for(lambda: self.server(server) or answer.done(), "the start is pending")
+            events = list(self.watch(server))
+            assert answer.result().status_code in (201, 202), answer.result().text
+        assert events[-1].get("ready"), events
+        assert [event["progress"] for event in events] == sorted(event["progress"] for event in events)
+        return [event["message"] for event in events]
+
     def wait_for_step(self, text: str, server: str = "") -> None:
         """Read the pending page until a step with `text` has begun."""
         seen = []
@@ -161,7 +173,7 @@ class Student:
         """Return the sentence with which a start was refused: in the answer to it, or on the pending page."""
         if answer.status_code in (201, 202):
             return self.failure(server)
-        assert 400 <= answer.status_code != 500, answer.text
+        assert answer.status_code >= 400, answer.text
         return str(answer.json()["message"])
 
     # code ------------------------------------------------------------------------------------------

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import docker
 import pytest
 
 from ds01_spawner.catalog import SEARCH_PATHS, fallback
 
 from .conftest import OpenHub, signed_in, tagged
 from .hub import Hub
-from .lab import ARCHITECTURE, FRAMEWORK, VERSION
+from .lab import ARCHITECTURE, FRAMEWORK, UNKNOWN_TO_DOCKER, VERSION
 from .obstacles import DockerLink
 from .student import Student, read_text
 
@@ -76,7 +75,7 @@ def test_a_catalog_with_a_broken_line(hub: Hub, student: Student) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "cause"), [("defaults: [", "while parsing"), ("defaults:\n  max_cpu: 4\n", "max_cpu")]
+    ("text", "cause"), [("defaults: [", "line 1 of resource-limits.yaml is not YAML"), ("defaults:\n  max_cpu: 4\n", "max_cpu")]
 )
 def test_a_limits_file_that_is_broken(hub: Hub, student: Student, text: str, cause: str) -> None:
     with written(hub.lab.limits, text):
@@ -141,27 +140,23 @@ def test_a_base_image_that_is_not_on_the_machine(hub: Hub, student: Student) -> 
 
 
 def test_a_device_that_docker_does_not_know(hub: Hub, student: Student) -> None:
-    with hub.lab.without_cdi_spec():
-        mark = hub.log_mark()
-        answer = student.ask_start({"profile": "small"})
-        assert "tell your admin" in student.read_refusal(answer)
-        assert "CDI device injection failed" in hub.log_since(mark)
-        student.wait_gone()
-        assert hub.traces(student.person) == {}
-    student.start({"profile": "small"})
+    mark = hub.log_mark()
+    answer = student.ask_start({"gpu_profile": UNKNOWN_TO_DOCKER})
+    assert "tell your admin" in student.read_refusal(answer)
+    assert answer.status_code == 503
+    assert "CDI device injection failed" in hub.log_since(mark)
+    student.wait_gone()
+    assert hub.traces(student.person) == {}
 
 
 def test_where_no_catalog_is_installed_a_public_image_is_taken_with_a_warning(
-    open_hub: OpenHub, private_engine: object
+    open_hub: OpenHub,
 ) -> None:
     assert not [path for path in SEARCH_PATHS if Path(path).exists()]
     substitute = fallback(FRAMEWORK, ARCHITECTURE)
     hub = open_hub(settings={"DS01": {"catalog_file": ""}})
     with tagged(hub.engine, substitute.image), signed_in(hub) as student:
-        assert student.ask_start({}).status_code in (201, 202)
-        messages = [event["message"] for event in student.watch()]
-        assert substitute.warning in messages
-        student.wait_ready()
+        assert substitute.warning in student.start_watched({})
         labels = hub.container(student.person)["Config"]["Labels"]
         assert labels["aime.mlc.BASE_IMAGE"] == substitute.image
         assert labels["aime.mlc.FRAMEWORK"] != f"{FRAMEWORK}-{VERSION}"
