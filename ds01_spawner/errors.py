@@ -8,10 +8,10 @@ DS01Error                     base; `str(error)` is for the student, `detail` fo
 ├── NothingFree               503: no suitable slot is free now
 ├── NameTaken                 409: a container of that name exists that we did not make
 ├── AccountRefused            403: the user has no usable account on this machine
-├── ServerEnded               500: Jupyter ended before it answered
-├── ImageFailed               500: the image could not be resolved or built
+├── ServerEnded               400: Jupyter ended before it answered
+├── ImageFailed               503: the image could not be resolved or built
 │   ├── UnknownFramework      400: the catalog has nothing under that name
-│   └── BuildFailed           500: a step of the build failed
+│   └── BuildFailed           400: a step of the build failed
 └── SiteBroken                503: something the admin has to mend
     ├── CatalogBroken         the catalog cannot be read
     ├── LimitsBroken          the limits file cannot be read

@@ -147,7 +147,7 @@ def link(private_engine: PrivateEngine, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(scope="session")
 def linked_hub(open_hub: OpenHub, link: DockerLink) -> Hub:
-    """The Hub whose Docker is reached through `link`."""
+    """The Hub whose Docker is reached through `link`, and which says `202, under way` after a second."""
     quick = {"slow_spawn_timeout": 1, "slow_stop_timeout": 1}
     return open_hub(docker_host=link.docker_host, settings={"JupyterHub": {"tornado_settings": quick}})
 

@@ -105,8 +105,6 @@ class Hub:
                 "allow_named_servers": True,
                 "cleanup_servers": False,
                 "load_groups": {"staff": {"users": []}},
-                # Seconds that POST and DELETE wait before they answer `202, still under way`.
-                "tornado_settings": {"slow_spawn_timeout": 3, "slow_stop_timeout": 2},
             },
             "Authenticator": {"allow_all": True},
             "DummyAuthenticator": {"password": PASSWORD},

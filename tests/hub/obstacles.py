@@ -20,6 +20,7 @@ from pathlib import Path
 import docker
 
 from .lab import Person
+from .waiting import wait_for
 
 REACHED_SECONDS = 60
 _CHUNK = 65536
@@ -226,6 +227,33 @@ def jupyter_that_starts_slowly(person: Person, gate: Gate) -> Iterator[None]:
         yield
     finally:
         config.unlink()
+
+
+@contextlib.contextmanager
+def hanging_nvml(box: Path) -> Iterator[tuple[Callable[[], None], Callable[[], None]]]:
+    """Let NVML not answer: its box is a pipe; yields what waits until it is asked, and what lets it answer."""
+    whole = box.rename(box.with_suffix(".whole"))
+    os.mkfifo(box)
+    pipe: list[int] = []
+
+    def is_being_read() -> bool:
+        with contextlib.suppress(OSError):
+            # Fails while nobody reads.
+            pipe.append(os.open(box, os.O_WRONLY | os.O_NONBLOCK))
+        return bool(pipe)
+
+    def let_go() -> None:
+        if whole.exists():
+            text = whole.read_bytes()
+            whole.rename(box)
+            for descriptor in pipe:
+                os.write(descriptor, text)
+                os.close(descriptor)
+
+    try:
+        yield lambda: wait_for(is_being_read, "NVML is asked") and None, let_go
+    finally:
+        let_go()
 
 
 @contextlib.contextmanager

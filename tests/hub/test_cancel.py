@@ -13,6 +13,7 @@ from .obstacles import (
     DockerLink,
     base_that_builds_slowly,
     gate_at,
+    hanging_nvml,
     jupyter_that_starts_slowly,
     locked_ledger,
 )
@@ -44,6 +45,12 @@ def hold_call(
 
 
 @contextlib.contextmanager
+def slow_nvml(hub: Hub, link: DockerLink, student: Student) -> Iterator[Obstacle]:
+    with hanging_nvml(hub.lab.box) as (wait_until_reached, go_on):
+        yield Obstacle(wait_until_reached=wait_until_reached, go_on=go_on)
+
+
+@contextlib.contextmanager
 def slow_build(hub: Hub, link: DockerLink, student: Student) -> Iterator[Obstacle]:
     with gate_at(hub.gateway) as gate, base_that_builds_slowly(hub.docker, hub.lab.base.image, gate) as base:
         yield Obstacle(
@@ -66,6 +73,7 @@ def slow_jupyter(hub: Hub, link: DockerLink, student: Student) -> Iterator[Obsta
 
 
 STEPS = {
+    "checking": slow_nvml,
     "resolving": hold_call(r"GET \S+/images/{base}/json"),
     "building": slow_build,
     "leasing": slow_ledger,

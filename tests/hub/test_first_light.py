@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from typing import Any
 
 from .hub import Hub
@@ -169,7 +170,9 @@ def test_a_named_server_runs_beside_the_default_one(hub: Hub, student: Student) 
     assert [lease.server for lease in hub.leases(student.person)] == [""]
 
 
-def test_containers_of_two_students_do_not_reach_each_other(hub: Hub, newcomer: Any) -> None:
+def test_containers_of_two_students_do_not_reach_each_other(
+    hub: Hub, newcomer: Callable[[], Student]
+) -> None:
     ada, bob = newcomer(), newcomer()
     ada.start()
     bob.start()

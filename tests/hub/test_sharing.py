@@ -10,10 +10,10 @@ from .student import Student, read_text
 
 
 def test_two_who_ask_for_the_last_slot_at_once_one_gets_it_and_the_other_reads_why_not(
-    hub: Hub, newcomer: Callable[[], Student]
+    linked_hub: Hub, linked_newcomer: Callable[[], Student]
 ) -> None:
-    both = [newcomer(), newcomer()]
-    with locked_ledger(hub.ledger_file) as let_go:
+    both = [linked_newcomer(), linked_newcomer()]
+    with locked_ledger(linked_hub.ledger_file) as let_go:
         for student in both:
             assert student.post_form({"profile": "large"}).status_code == 200
             student.wait_for_step("Reserving")
@@ -23,14 +23,14 @@ def test_two_who_ask_for_the_last_slot_at_once_one_gets_it_and_the_other_reads_w
     (loser,) = [student for student in both if student is not winner]
     assert "2g.20gb" in ended[loser]["message"]
     assert "free" in ended[loser]["message"]
-    assert [lease.slots for lease in hub.leases(winner.person)] == [hub.lab.slots("2g.20gb")]
+    assert [lease.slots for lease in linked_hub.leases(winner.person)] == [linked_hub.lab.slots("2g.20gb")]
     loser.wait_gone()
-    assert hub.traces(loser.person) == {}
+    assert linked_hub.traces(loser.person) == {}
     assert "2g.20gb" in read_text(loser.page(f"/hub/spawn-pending/{loser.name}").text)
     assert "2g.20gb" in read_text(loser.post_form({"profile": "large"}).text)
     refused = loser.ask_start({"profile": "large"})
-    assert refused.status_code == 503
-    assert "2g.20gb" in refused.json()["message"]
+    assert refused.status_code in (202, 503)
+    assert "2g.20gb" in loser.read_refusal(refused)
     assert "0 of 1 free" in read_text(loser.form().text)
     winner.stop()
     loser.start({"profile": "large"})
@@ -48,10 +48,11 @@ def test_of_two_servers_of_one_student_beyond_her_limit_the_second_is_refused(
 
 
 def test_of_two_servers_that_she_starts_at_once_beyond_her_limit_one_is_refused(
-    hub: Hub, student: Student
+    linked_hub: Hub, linked_student: Student
 ) -> None:
-    hub.lab.set_limits(student.person, max_gpu_slots=1)
-    with locked_ledger(hub.ledger_file) as let_go:
+    student = linked_student
+    linked_hub.lab.set_limits(student.person, max_gpu_slots=1)
+    with locked_ledger(linked_hub.ledger_file) as let_go:
         for server in ("", "second"):
             assert student.ask_start({"profile": "small"}, server).status_code in (201, 202)
             student.wait_for_step("Reserving", server)
@@ -60,23 +61,28 @@ def test_of_two_servers_that_she_starts_at_once_beyond_her_limit_one_is_refused(
     (running,) = [server for server, event in ended.items() if event.get("ready")]
     (refused,) = [event["message"] for event in ended.values() if event.get("failed")]
     assert "your limit is 1" in refused
-    assert [(lease.server, len(lease.slots)) for lease in hub.leases(student.person)] == [(running, 1)]
-    assert len(hub.containers(student.person)) == 1
+    assert [(lease.server, len(lease.slots)) for lease in linked_hub.leases(student.person)] == [(running, 1)]
+    assert len(linked_hub.containers(student.person)) == 1
 
 
-def test_a_build_that_takes_long_makes_nobody_else_wait(hub: Hub, newcomer: Callable[[], Student]) -> None:
-    slow, other = newcomer(), newcomer()
-    with gate_at(hub.gateway) as gate, base_that_builds_slowly(hub.docker, hub.lab.base.image, gate) as base:
+def test_a_build_that_takes_long_makes_nobody_else_wait(
+    linked_hub: Hub, linked_newcomer: Callable[[], Student]
+) -> None:
+    slow, other = linked_newcomer(), linked_newcomer()
+    with (
+        gate_at(linked_hub.gateway) as gate,
+        base_that_builds_slowly(linked_hub.docker, linked_hub.lab.base.image, gate) as base,
+    ):
         slow.ask_start({"profile": "base", "base_image": base})
         gate.wait_until_reached()
         other.start({"profile": "small"})
         other.stop()
         assert slow.server()["pending"] == "spawn"
-        assert hub.leases(slow.person) == ()
+        assert linked_hub.leases(slow.person) == ()
         gate.decide(open=False)
         assert slow.failure()
     slow.wait_gone()
-    assert hub.traces(slow.person) == {}
+    assert linked_hub.traces(slow.person) == {}
 
 
 def test_a_docker_call_that_hangs_makes_nobody_else_wait(
@@ -93,10 +99,15 @@ def test_a_docker_call_that_hangs_makes_nobody_else_wait(
         slow.wait_ready()
 
 
-def test_two_builds_at_once_of_the_same_image_are_one(hub: Hub, newcomer: Callable[[], Student]) -> None:
-    both = [newcomer(), newcomer()]
-    before = hub.built_images()
-    with gate_at(hub.gateway) as gate, base_that_builds_slowly(hub.docker, hub.lab.base.image, gate) as base:
+def test_two_builds_at_once_of_the_same_image_are_one(
+    linked_hub: Hub, linked_newcomer: Callable[[], Student]
+) -> None:
+    both = [linked_newcomer(), linked_newcomer()]
+    before = linked_hub.built_images()
+    with (
+        gate_at(linked_hub.gateway) as gate,
+        base_that_builds_slowly(linked_hub.docker, linked_hub.lab.base.image, gate) as base,
+    ):
         for student in both:
             student.ask_start({"profile": "base", "base_image": base})
         gate.wait_until_reached()
@@ -104,6 +115,6 @@ def test_two_builds_at_once_of_the_same_image_are_one(hub: Hub, newcomer: Callab
         for student in both:
             student.wait_ready()
             student.stop()
-        (built,) = hub.built_images() - before
+        (built,) = linked_hub.built_images() - before
         assert gate.visits == 1
-        hub.docker.remove_image(built, force=True)
+        linked_hub.docker.remove_image(built, force=True)
