@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -13,9 +13,9 @@ import pytest
 
 from ..conftest import PrivateEngine, run_tool
 from ..simulator.build import build_library
+from .docker_link import DockerLink
 from .hub import Hub
 from .lab import Lab
-from .obstacles import DockerLink
 from .student import Student
 
 _names = (f"student{number}" for number in itertools.count(1))
@@ -32,7 +32,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Put the end of each Hub's log beside a failure."""
     report = yield
     if report.failed:

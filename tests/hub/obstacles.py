@@ -1,5 +1,5 @@
-"""Things that a start has to wait for, opened and closed by a test: a real Docker, but out of reach for
-one call; a build, a Jupyter and a ledger that take as long as the test wants.
+"""Things that a start has to wait for, opened and closed by a test: a build, a Jupyter, an NVML and a
+ledger that take as long as the test wants.
 
 Nothing of the Hub is replaced: each obstacle is one that happens, held still for a moment.
 """
@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import re
 import secrets
 import socket
 import sqlite3
@@ -23,118 +22,6 @@ from .lab import Person
 from .waiting import wait_for
 
 REACHED_SECONDS = 60
-_CHUNK = 65536
-_REQUEST = re.compile(rb"(?:GET|HEAD|POST|PUT|DELETE) \S+ HTTP/1\.1\r\n")
-
-
-class Hold:
-    """One kind of call that waits: until `reached`, then until `release`."""
-
-    def __init__(self, pattern: str, *, answer: bool) -> None:
-        self._pattern = re.compile(pattern.encode())
-        self.is_for_answer = answer
-        self._reached = threading.Event()
-        self._released = threading.Event()
-
-    def matches(self, request_line: bytes) -> bool:
-        return not self._released.is_set() and self._pattern.match(request_line) is not None
-
-    def wait_here(self) -> None:
-        """Called by the connection: say that it came so far, and wait."""
-        self._reached.set()
-        self._released.wait()
-
-    def wait_until_reached(self) -> None:
-        """Called by the test."""
-        assert self._reached.wait(REACHED_SECONDS), f"no call {self._pattern.pattern!r} came"
-
-    def release(self) -> None:
-        """Let the call, and all after it, go on."""
-        self._released.set()
-
-
-class DockerLink:
-    """A socket that leads to the real Docker, which can be held at a certain call, or cut."""
-
-    def __init__(self, path: Path, docker_host: str) -> None:
-        self.docker_host = f"unix://{path}"
-        self._path = path
-        self._target = docker_host.removeprefix("unix://")
-        self._holds: list[Hold] = []
-        self._listener: socket.socket | None = None
-        self._open: set[socket.socket] = set()
-        self.restore()
-
-    @contextlib.contextmanager
-    def hold(self, pattern: str, *, answer: bool = False) -> Iterator[Hold]:
-        """Hold calls whose request line begins like `pattern`; `answer`: Docker gets them, and its answer waits."""
-        hold = Hold(pattern, answer=answer)
-        self._holds.append(hold)
-        try:
-            yield hold
-        finally:
-            hold.release()
-            self._holds.remove(hold)
-
-    def restore(self) -> None:
-        """Listen (again)."""
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(str(self._path))
-        self._listener.listen(64)
-        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
-
-    def cut(self) -> None:
-        """End every connection, and refuse new ones, as a Docker does that has gone."""
-        assert self._listener is not None
-        self._path.unlink()
-        # A blocked accept() is not ended by close() alone.
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        for connection in tuple(self._open):
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-
-    def _accept(self, listener: socket.socket) -> None:
-        while True:
-            try:
-                client, _ = listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
-
-    def _serve(self, client: socket.socket) -> None:
-        waiting: list[Hold] = []
-        with client, socket.socket(socket.AF_UNIX) as server:
-            server.connect(self._target)
-            self._open |= {client, server}
-
-            def let_answer_wait(_chunk: bytes) -> None:
-                while waiting:
-                    waiting.pop().wait_here()
-
-            def hold_request(chunk: bytes) -> None:
-                line = _REQUEST.match(chunk)
-                for hold in [hold for hold in self._holds if line and hold.matches(line[0])]:
-                    if hold.is_for_answer:
-                        waiting.append(hold)
-                    else:
-                        hold.wait_here()
-
-            back = threading.Thread(target=_pump, args=(server, client, let_answer_wait), daemon=True)
-            back.start()
-            _pump(client, server, hold_request)
-            back.join()
-            self._open -= {client, server}
-
-
-def _pump(source: socket.socket, sink: socket.socket, look: Callable[[bytes], None]) -> None:
-    """Carry bytes from `source` to `sink` until its end; `look` sees each chunk first, and may block."""
-    with contextlib.suppress(OSError):
-        while chunk := source.recv(_CHUNK):
-            look(chunk)
-            sink.sendall(chunk)
-    with contextlib.suppress(OSError):
-        sink.shutdown(socket.SHUT_WR)
 
 
 class Gate:
@@ -229,31 +116,44 @@ def jupyter_that_starts_slowly(person: Person, gate: Gate) -> Iterator[None]:
         config.unlink()
 
 
-@contextlib.contextmanager
-def hanging_nvml(box: Path) -> Iterator[tuple[Callable[[], None], Callable[[], None]]]:
-    """Let NVML not answer: its box is a pipe; yields what waits until it is asked, and what lets it answer."""
-    whole = box.rename(box.with_suffix(".whole"))
-    os.mkfifo(box)
-    pipe: list[int] = []
+class HangingNvml:
+    """An NVML that does not answer: the box it reads is a pipe, until `let_go`."""
 
-    def is_being_read() -> bool:
+    def __init__(self, box: Path) -> None:
+        self._box = box
+        self._whole = box.rename(box.with_suffix(".whole"))
+        self._pipe = -1
+        os.mkfifo(box)
+
+    def wait_until_reached(self) -> None:
+        """Wait until somebody asks it."""
+        wait_for(self._open_pipe, "NVML is asked")
+
+    def _open_pipe(self) -> bool:
         with contextlib.suppress(OSError):
             # Fails while nobody reads.
-            pipe.append(os.open(box, os.O_WRONLY | os.O_NONBLOCK))
-        return bool(pipe)
+            self._pipe = os.open(self._box, os.O_WRONLY | os.O_NONBLOCK)
+        return self._pipe >= 0
 
-    def let_go() -> None:
-        if whole.exists():
-            text = whole.read_bytes()
-            whole.rename(box)
-            for descriptor in pipe:
-                os.write(descriptor, text)
-                os.close(descriptor)
+    def let_go(self) -> None:
+        """Answer who waits, and all after it."""
+        if not self._whole.exists():
+            return
+        text = self._whole.read_bytes()
+        self._whole.rename(self._box)
+        if self._pipe >= 0:
+            os.write(self._pipe, text)
+            os.close(self._pipe)
 
+
+@contextlib.contextmanager
+def hanging_nvml(box: Path) -> Iterator[HangingNvml]:
+    """Let the NVML of this box hang."""
+    nvml = HangingNvml(box)
     try:
-        yield lambda: wait_for(is_being_read, "NVML is asked") and None, let_go
+        yield nvml
     finally:
-        let_go()
+        nvml.let_go()
 
 
 @contextlib.contextmanager

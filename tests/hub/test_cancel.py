@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from .docker_link import DockerLink
 from .hub import Hub
 from .obstacles import (
-    DockerLink,
     base_that_builds_slowly,
     gate_at,
     hanging_nvml,
@@ -46,8 +46,8 @@ def hold_call(
 
 @contextlib.contextmanager
 def slow_nvml(hub: Hub, link: DockerLink, student: Student) -> Iterator[Obstacle]:
-    with hanging_nvml(hub.lab.box) as (wait_until_reached, go_on):
-        yield Obstacle(wait_until_reached=wait_until_reached, go_on=go_on)
+    with hanging_nvml(hub.lab.box) as nvml:
+        yield Obstacle(wait_until_reached=nvml.wait_until_reached, go_on=nvml.let_go)
 
 
 @contextlib.contextmanager

@@ -11,8 +11,8 @@ import pytest
 
 from ds01_spawner import mlc
 
+from .docker_link import DockerLink
 from .hub import Hub
-from .obstacles import DockerLink
 from .student import Student
 
 REFUSED = "exists already and was not made by this Hub"

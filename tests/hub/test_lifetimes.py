@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from .docker_link import DockerLink
 from .hub import Hub
-from .obstacles import DockerLink
 from .student import Student
 from .waiting import wait_for
 

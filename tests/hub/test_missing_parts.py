@@ -12,9 +12,9 @@ import pytest
 from ds01_spawner.catalog import SEARCH_PATHS, fallback
 
 from .conftest import OpenHub, signed_in, tagged
+from .docker_link import DockerLink
 from .hub import Hub
 from .lab import ARCHITECTURE, FRAMEWORK, UNKNOWN_TO_DOCKER, VERSION
-from .obstacles import DockerLink
 from .student import Student, read_text
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from .docker_link import DockerLink
 from .hub import Hub
-from .obstacles import DockerLink, base_that_builds_slowly, gate_at, locked_ledger
+from .obstacles import base_that_builds_slowly, gate_at, locked_ledger
 from .student import Student, read_text
 
 
