@@ -68,8 +68,9 @@ def image_name(container: str, user: str) -> str:
 class ContainerPlan:
     """Everything that decides what a container is, gathered before Docker is asked.
 
-    `devices` are slot UUIDs; `limits` are host-config arguments made by the limits; `environment`
-    is the server's. `ulimits` maps a name to its value (-1 is unlimited).
+    `gpu_wish` is what was asked for, `devices` are the slot UUIDs that were leased for it; `limits` are
+    host-config arguments made by the limits; `environment` is the server's. `ulimits` maps a name to
+    its value (-1 is unlimited).
     """
 
     name: str
@@ -84,6 +85,7 @@ class ContainerPlan:
     port: int
     network: str
     device_mode: str
+    gpu_wish: str = ""
     devices: tuple[str, ...] = ()
     mounts: tuple[Mount, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -169,6 +171,8 @@ def _host_config(plan: ContainerPlan) -> dict[str, object]:
         # `mlc-open` stops a container that has only two lines in `docker top` when one leaves its shell.
         "init": True,
         "auto_remove": False,
+        # What a student prints is on the host's disk, and no limit of hers counts it.
+        "log_config": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}},
         "network_mode": plan.network,
         "mounts": [
             {"Type": "bind", "Source": mount.source, "Target": mount.target, "ReadOnly": mount.read_only}
@@ -204,7 +208,7 @@ def fingerprint(plan: ContainerPlan, image_id: str) -> str:
     kwargs = create_kwargs(plan)
     directories = [(mount.target, mount.device, mount.inode) for mount in plan.mounts]
     own = {name: value for name, value in kwargs.items() if name not in ("environment", "labels")}
-    text = repr((image_id, directories, _sorted(own), sorted(_stable_labels(kwargs).items())))
+    text = repr((image_id, plan.gpu_wish, directories, _sorted(own), sorted(_stable_labels(kwargs).items())))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

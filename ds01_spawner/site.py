@@ -6,6 +6,7 @@ The Hub, the service and the command line read the same configuration and get th
 from __future__ import annotations
 
 import shlex
+from datetime import timedelta
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -122,6 +123,7 @@ class DS01(LoggingConfigurable):
         help="How many short Docker calls run at once. One slow start blocks nobody else.",
     )
     build_pool_size = Integer(2, min=1, config=True, help="How many images are built at once.")
+    build_timeout_seconds = Float(3600, config=True, help="How long a build may take before it is ended.")
     ca_bundle = Unicode(
         "", config=True, help="CA certificates (PEM) that builds trust; a mount, never in the image."
     )
@@ -164,9 +166,6 @@ class DS01(LoggingConfigurable):
     )
     start_deadline_seconds = Float(
         300, config=True, help="How long creating and starting a container may take before its lease expires."
-    )
-    socket_path = Unicode(
-        "/run/ds01/ds01.sock", config=True, help="Socket of the service, for the `ds01` command."
     )
 
     def log_in_as(self, user_name: str) -> str:
@@ -229,6 +228,7 @@ class DS01(LoggingConfigurable):
             pip_config=self.pip_config,
             apt_config=self.apt_config,
             build_network=self.build_network,
+            timeout=timedelta(seconds=self.build_timeout_seconds),
         )
         return Images(
             engine=self.engine,
@@ -239,4 +239,5 @@ class DS01(LoggingConfigurable):
             base_system_packages=self.base_system_packages,
             use_cases=self.use_cases,
             maintainer=self.maintainer,
+            pool_size=self.build_pool_size,
         )

@@ -45,7 +45,9 @@ def docker_engine() -> Iterator[str]:
         yield address
         return
     was_up = engine.ask(engine.locate(), "/version") is not None
-    print("demo: no Docker Engine answers, starting a private one (kept in .cache/engine)", flush=True)
+    print(
+        "demo: no Docker Engine answers, using a private one (its images stay in .cache/engine)", flush=True
+    )
     handle = engine.up()
     try:
         yield handle.docker_host

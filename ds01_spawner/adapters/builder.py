@@ -16,6 +16,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 
 from ds01_spawner.buildlog import LAYERS, explain_failure
@@ -40,9 +41,10 @@ class Builder:
     """`docker build` on one engine.
 
     `docker_command` is the command with its leading arguments, e.g. `("/usr/bin/docker",)`;
-    `docker_host` a URL such as `unix:///run/docker.sock`. `ca_bundle`, `pip_config` and `apt_config` are
-    files of the host, None or "" for none; `build_network` is `default`, `host`, `none`, or "" for the
-    engine's choice.
+    `docker_host` a URL such as `unix:///run/docker.sock`, "" for what the environment says.
+    `ca_bundle`, `pip_config` and `apt_config` are files of the host, None or "" for none;
+    `build_network` is `default`, `host`, `none` or "" (the engine's choice). A build that takes longer
+    than `timeout` is ended.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Builder:
         pip_config: Path | str | None = None,
         apt_config: Path | str | None = None,
         build_network: str = "",
+        timeout: timedelta = timedelta(hours=1),
     ) -> None:
         self._command = tuple(docker_command)
         self._docker_host = docker_host
@@ -63,6 +66,7 @@ class Builder:
         self._lock = threading.Lock()
         self._running: dict[str, list[subprocess.Popen[str]]] = {}
         self._cancelled: set[subprocess.Popen[str]] = set()
+        self._timeout = timeout
 
     def build(
         self,
@@ -115,12 +119,16 @@ class Builder:
     def _run(self, tag: str, arguments: Sequence[str], on_line: Callable[[str], None]) -> None:
         process = self._start(tag, arguments)
         tail: deque[str] = deque(maxlen=TAIL_LINES)
+        is_over_time = threading.Event()
+        timer = threading.Timer(self._timeout.total_seconds(), _expire, (process, is_over_time))
+        timer.start()
         try:
             for line in process.stdout or ():
                 tail.append(line.rstrip("\n"))
                 on_line(tail[-1])
             process.wait()
         finally:
+            timer.cancel()
             _end(process)
             with self._lock:
                 self._running[tag].remove(process)
@@ -130,13 +138,22 @@ class Builder:
                     del self._running[tag]
         if was_cancelled:
             raise BuildFailed("The build was cancelled. Start again.", detail="\n".join(tail))
+        if is_over_time.is_set():
+            raise BuildFailed(
+                f"The build took longer than {self._timeout.total_seconds() / 60:.0f} minutes and was ended. "
+                "Ask for fewer packages, or ask your admin for a longer limit.",
+                detail="\n".join(tail),
+            )
         if process.returncode != 0:
             raise _translate(tail)
 
     def _start(self, tag: str, arguments: Sequence[str]) -> subprocess.Popen[str]:
-        environment = {**os.environ, "DOCKER_BUILDKIT": "1", "DOCKER_HOST": self._docker_host}
-        # A context would win over the host that was asked for.
-        environment.pop("DOCKER_CONTEXT", None)
+        environment = {**os.environ, "DOCKER_BUILDKIT": "1"}
+        if self._docker_host:
+            environment["DOCKER_HOST"] = self._docker_host
+        if "DOCKER_HOST" in environment:
+            # A context would win over the host that was asked for.
+            environment.pop("DOCKER_CONTEXT", None)
         try:
             process = subprocess.Popen(
                 arguments,
@@ -165,6 +182,11 @@ def _write_files(context: Path, files: Mapping[str, bytes]) -> None:
         path.write_bytes(content)
         # The mode counts in BuildKit's cache key: it must not depend on the umask of the Hub.
         path.chmod(0o644)
+
+
+def _expire(process: subprocess.Popen[str], is_over_time: threading.Event) -> None:
+    is_over_time.set()
+    _end(process)
 
 
 def _end(process: subprocess.Popen[str]) -> None:

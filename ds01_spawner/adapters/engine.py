@@ -19,7 +19,7 @@ from pathlib import PurePosixPath
 import docker
 import docker.errors
 import requests
-from docker.utils import kwargs_from_env
+from docker.utils import kwargs_from_env, version_gte
 
 from .. import mlc
 from ..errors import ConfigBroken, EngineUnavailable, ImageFailed, NameTaken
@@ -28,6 +28,8 @@ from ..model import Container
 
 log = logging.getLogger(__name__)
 
+_PROBE_MEMORY = 512 * 1024**2
+_PROBE_PIDS = 64
 # Go's os.ModeDir, as Docker's path stat has it.
 _GO_MODE_DIRECTORY = 1 << 31
 
@@ -112,14 +114,20 @@ class DockerEngine:
         """
         with _translated("docker info"):
             info = self.client.info()
-        if info.get("CDISpecDirs"):
+        if version_gte(str(info.get("ServerVersion", "0")).partition("-")[0], "28.2"):
+            # CDI is always on there; only what was discovered can be handed out.
+            found = [str(device.get("ID", "")) for device in info.get("DiscoveredDevices") or []]
+            has_cdi = any(name.startswith("nvidia.com/gpu=") for name in found)
+        else:
+            has_cdi = bool(info.get("CDISpecDirs"))
+        if has_cdi:
             return "cdi"
         if "nvidia" in info.get("Runtimes", {}):
             return "nvidia"
         raise ConfigBroken(
             "This server cannot hand out GPUs at the moment. Please tell your admin.",
-            detail="docker info shows neither CDI spec directories nor an nvidia runtime: install the "
-            "NVIDIA Container Toolkit, or set c.DS01.device_mode",
+            detail="docker info shows neither NVIDIA CDI devices nor an nvidia runtime: install the NVIDIA "
+            "Container Toolkit and run nvidia-ctk cdi generate, or set c.DS01.device_mode",
         )
 
     def cpus(self) -> int:
@@ -187,10 +195,23 @@ class DockerEngine:
 
     def _run(self, reference: str, script: str, **host_config: object) -> str:
         """Run `/bin/sh -c script` in a throw-away container and return what it printed."""
-        config = self.client.create_host_config(network_mode="none", **host_config)
+        # The image may be a student's own: it gets no GPU, no capability and little of the machine.
+        config = self.client.create_host_config(
+            network_mode="none",
+            cap_drop=["ALL"],
+            security_opt=["no-new-privileges"],
+            mem_limit=_PROBE_MEMORY,
+            pids_limit=_PROBE_PIDS,
+            **host_config,
+        )
         with _translated(f"looking into the image {reference}"):
             made = self.client.create_container(
-                reference, entrypoint=["/bin/sh"], command=["-c", script], host_config=config, user="0"
+                reference,
+                entrypoint=["/bin/sh"],
+                command=["-c", script],
+                environment={"NVIDIA_VISIBLE_DEVICES": "void"},
+                host_config=config,
+                user="0",
             )
             try:
                 self.client.start(made["Id"])

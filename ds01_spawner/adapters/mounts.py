@@ -40,14 +40,14 @@ def expand(path: str, account: Account) -> str:
     if not path.startswith("/") or _has_odd_characters(path):
         raise MountRefused(
             f"The directory {path[:80]!r} cannot be used. Give an absolute path, or one below ~/, "
-            "without commas."
+            "without commas and control characters."
         )
     return path
 
 
 def _has_odd_characters(path: str) -> bool:
-    # A path becomes a label: a comma in one crashes `mlc list`.
-    return any(character in path for character in "\0,\n")
+    # A path becomes a label: `mlc list` crashes on a comma, and prints what a terminal obeys.
+    return "," in path or not path.isprintable()
 
 
 def open_mounts(account: Account, wishes: Sequence[MountWish], *, roots: Sequence[str]) -> tuple[Mount, ...]:
@@ -70,7 +70,7 @@ def open_mounts(account: Account, wishes: Sequence[MountWish], *, roots: Sequenc
         real = str(answer["real"])
         if _has_odd_characters(real):
             raise MountRefused(
-                f"The directory {path} leads to one with a comma in its name, which cannot be used. "
+                f"The directory {path} leads to one with a comma or an odd character in its name, which cannot be used. "
                 "Rename that one, or choose another directory.",
                 detail=f"{path} is {real!r}",
             )

@@ -103,7 +103,7 @@ def _print_unused(file: limits.LimitsFile, *, as_json: bool) -> None:
     elif file.unused:
         print("\n".join(file.unused))
     else:
-        print("ds01: Everything in the limits file has an effect here.", file=sys.stderr)
+        print("ds01: The limits file has no key that means nothing here.", file=sys.stderr)
 
 
 def _as_json(user: str, found: Limits) -> dict[str, object]:

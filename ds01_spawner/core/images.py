@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .. import image
 from ..buildlog import ProgressReader
-from ..errors import ImageFailed, RequestRefused
+from ..errors import ConfigBroken, ImageFailed, RequestRefused
 from ..model import BaseImage, BuiltImage, ImageSpec, ServerRequest
 from ..templating import template_directory
 
@@ -23,9 +24,37 @@ log = logging.getLogger(__name__)
 Tell = Callable[[str], None]
 """Takes a sentence about the progress; called from the building thread."""
 
+_Content = tuple[str, str, tuple[str, ...], tuple[str, ...], tuple[str, ...]]
+
+
+class Build:
+    """One build that is under way, however many wait for it; late ones hear what was told before."""
+
+    def __init__(self, content: _Content) -> None:
+        self.content = content
+        self.future: Future[BuiltImage] = Future()
+        self.tag = ""
+        self.listeners: list[Tell] = []
+        self._told: list[str] = []
+
+    def listen(self, tell: Tell) -> None:
+        """Add a listener."""
+        for sentence in self._told:
+            tell(sentence)
+        self.listeners.append(tell)
+
+    def tell(self, sentence: str) -> None:
+        """Tell all that listen."""
+        self._told.append(sentence)
+        for tell in tuple(self.listeners):
+            tell(sentence)
+
 
 class Images:
-    """Builds on AIME's base images what a request asks for, each content once."""
+    """Builds on AIME's base images what a request asks for, each content once.
+
+    Builds run in threads of their own, `pool_size` at once.
+    """
 
     def __init__(
         self,
@@ -39,6 +68,7 @@ class Images:
         use_cases: Mapping[str, Sequence[str]] = image.DEFAULT_USE_CASES,
         maintainer: str = "DS01",
         maintainer_id: str = "0",
+        pool_size: int = 2,
     ) -> None:
         self._engine = engine
         self._builder = builder
@@ -48,32 +78,97 @@ class Images:
         self._base_system_packages = tuple(base_system_packages)
         self._use_cases = {name: tuple(packages) for name, packages in use_cases.items()}
         self._maintainer = (maintainer, maintainer_id)
-        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._pool = ThreadPoolExecutor(pool_size, thread_name_prefix="ds01-build")
+        self._lock = threading.Lock()
+        self._builds: dict[_Content, Build] = {}
 
     @property
     def use_cases(self) -> tuple[str, ...]:
         """The names of the use cases, `none` among them."""
         return tuple(dict.fromkeys(["none", *self._use_cases]))
 
-    def ensure(self, base: BaseImage, request: ServerRequest, tell: Tell) -> BuiltImage:
-        """Return the image of `request` on `base`; build it if nothing like it was built before.
+    def find(self, base: BaseImage, request: ServerRequest) -> BuiltImage | None:
+        """Return the image of `request` on `base` if it was built before; a short call."""
+        local = self._engine.image(base.image)
+        return None if local is None else self._find(base, self.spec(base, local.id, request))
 
-        Raises:
+    def join(self, base: BaseImage, request: ServerRequest, tell: Tell) -> Build:
+        """Begin to build, or wait with the others who want the same; `leave` it at the end, whichever.
+
+        Its future gives the image, or raises:
             ImageFailed: the base cannot be had, cannot run the server, or a step failed.
         """
-        found = self._base(base.image, tell, is_hers=bool(request.base_image))
-        spec = self.spec(base, found.id, request)
-        template = (template_directory() / "Dockerfile.j2").read_text(encoding="utf-8")
-        tag = image.tag(spec, template)
-        with self._locks[tag]:
-            built = self._engine.image(tag)
-            if built is not None:
-                return BuiltImage(tag=tag, id=built.id, base=base, was_built=False, labels=built.labels)
-            self._build(spec, template, tag, tell)
-        made = self._engine.image(tag)
-        assert made is not None, f"{tag} was built and is not there"
-        log.info("built %s on %s", tag, base.image)
-        return BuiltImage(tag=tag, id=made.id, base=base, was_built=True, labels=made.labels)
+        content = (
+            base.image,
+            request.use_case,
+            request.packages,
+            request.requirements,
+            request.system_packages,
+        )
+        with self._lock:
+            build = self._builds.get(content)
+            if build is None:
+                build = self._builds[content] = Build(content)
+                build.future = self._pool.submit(self._make, build, base, request)
+            build.listen(tell)
+        return build
+
+    def leave(self, build: Build, tell: Tell) -> None:
+        """Wait no longer; a build that nobody waits for ends, which may take seconds."""
+        with self._lock:
+            build.listeners.remove(tell)
+            if build.listeners:
+                return
+            if self._builds.get(build.content) is build:
+                del self._builds[build.content]
+        if not build.future.done() and not build.future.cancel():
+            self._builder.cancel(build.tag)
+
+    def _make(self, build: Build, base: BaseImage, request: ServerRequest) -> BuiltImage:
+        local = self._base(base.image, build.tell, is_hers=bool(request.base_image))
+        spec = self.spec(base, local.id, request)
+        found = self._find(base, spec)
+        if found is not None:
+            return found
+        probe = self._engine.probe(spec.base)
+        image.check_base(spec, probe)
+        template = _read_template()
+        build.tag = image.tag(spec, template)
+        build.tell("Building your image. Nobody built this one before; the next start skips this step.")
+        self._builder.build(
+            build.tag,
+            image.render_dockerfile(spec, probe, template),
+            image.context_files(spec, probe),
+            self._step_teller(build),
+        )
+        log.info("built %s on %s", build.tag, base.image)
+        made = self._find(base, spec)
+        if made is None:
+            raise ConfigBroken(
+                "Your image was built and is not where servers run. Please tell your admin.",
+                detail=f"{build.tag} is not on the Docker Engine of c.DS01.docker_host",
+            )
+        return replace(made, was_built=True)
+
+    def _find(self, base: BaseImage, spec: ImageSpec) -> BuiltImage | None:
+        tag = image.tag(spec, _read_template())
+        built = self._engine.image(tag)
+        if built is None:
+            return None
+        return BuiltImage(tag=tag, id=built.id, base=base, was_built=False, labels=built.labels)
+
+    def _step_teller(self, build: Build) -> Callable[[str], None]:
+        """Return a reader of the build's log that tells each step once, when it starts or fails."""
+        reader = ProgressReader()
+
+        def read(line: str) -> None:
+            if not build.listeners:
+                self._builder.cancel(build.tag)
+            step = reader.read(line)
+            if step is not None and step.state in ("started", "failed"):
+                build.tell(f"{step}{' failed' if step.state == 'failed' else ''}")
+
+        return read
 
     def spec(self, base: BaseImage, base_id: str, request: ServerRequest) -> ImageSpec:
         """Return everything that goes into the image, as a value."""
@@ -120,25 +215,6 @@ class Images:
                 raise RequestRefused(exc.message, detail=exc.detail) from exc
             raise
 
-    def _build(self, spec: ImageSpec, template: str, tag: str, tell: Tell) -> None:
-        probe = self._engine.probe(spec.base)
-        image.check_base(spec, probe)
-        tell("Building your image. Nobody built this one before; the next start skips this step.")
-        self._builder.build(
-            tag,
-            image.render_dockerfile(spec, probe, template),
-            image.context_files(spec, probe),
-            _step_teller(tell),
-        )
 
-
-def _step_teller(tell: Tell) -> Callable[[str], None]:
-    """Return a reader of the build's log that tells each step once, when it starts."""
-    reader = ProgressReader()
-
-    def read(line: str) -> None:
-        step = reader.read(line)
-        if step is not None and step.state in ("started", "failed"):
-            tell(f"{step}{' failed' if step.state == 'failed' else ''}")
-
-    return read
+def _read_template() -> str:
+    return (template_directory() / "Dockerfile.j2").read_text(encoding="utf-8")

@@ -25,7 +25,8 @@ _VALUE = "{value}"
 # What a student types becomes text; these are no text, or not hers to name.
 _NOT_FOR_FREE_TEXT = frozenset(
     {"packages", "system_packages", "gpu_count", "home_dir", "privileged", "ulimits"}
-    | {"allow_custom_base_image", "allow_package_options", "allow_sudo"}
+    | {"allow_custom_base_image", "allow_mount_options", "allow_package_options", "allow_sudo"}
+    | {"host_ipc", "host_network"}
 )
 
 

@@ -133,6 +133,7 @@ def assemble(
         port=site.port,
         network=site.network,
         device_mode=site.device_mode if prepared.request.gpu_count else "none",
+        gpu_wish=f"{prepared.request.gpu_count} × {prepared.request.gpu_profile}",
         mounts=offers.open_mounts(account, prepared.wishes),
         limits=limits.create_limits(
             prepared.limits, site.slice_pattern, account.name, host_cpus=engine.cpus()

@@ -1,4 +1,4 @@
-"""The pools of one Hub: short Docker calls and builds apart, so that nobody waits for somebody else."""
+"""The pool of a Hub's short calls, in place of DockerSpawner's one thread; builds have their own."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ class PooledCalls(LoggingConfigurable):
 
     _site: ClassVar[DS01 | None] = None
     _short_pool: ClassVar[ThreadPoolExecutor | None] = None
-    _build_pool: ClassVar[ThreadPoolExecutor | None] = None
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -45,14 +44,6 @@ class PooledCalls(LoggingConfigurable):
             cls._short_pool = ThreadPoolExecutor(self.site.docker_pool_size, thread_name_prefix="ds01-call")
         return cls._short_pool
 
-    @property
-    def builders(self) -> ThreadPoolExecutor:
-        """The pool of builds."""
-        cls = type(self)
-        if cls._build_pool is None:
-            cls._build_pool = ThreadPoolExecutor(self.site.build_pool_size, thread_name_prefix="ds01-build")
-        return cls._build_pool
-
     async def _call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a short blocking call; what is under way when we are cancelled is awaited before settling."""
         future = self.executor.submit(function, *args, **kwargs)
@@ -68,3 +59,12 @@ class PooledCalls(LoggingConfigurable):
 async def _outcome(call: Future[Any]) -> None:
     """Wait until a call is over, however it ends."""
     await asyncio.wait([asyncio.wrap_future(call)])
+
+
+async def result_of(future: Future[T]) -> T:
+    """Wait for a future that others wait for too: to be cancelled here does not cancel it."""
+    wrapped = asyncio.wrap_future(future)
+    # Whoever stops waiting leaves its exception to the others.
+    wrapped.add_done_callback(lambda done: done.cancelled() or done.exception())
+    await asyncio.wait([wrapped])
+    return wrapped.result()

@@ -52,7 +52,8 @@ class ServerSettings(Configurable):
         False,
         config=True,
         help="""Whether she may become root inside her container with sudo. That costs no-new-privileges
-        and Docker's reduced capabilities; a kernel bug is then one step nearer.""",
+        and the dropped capabilities; and root there can leave a set-user-ID program in `~/workspace`,
+        which makes her root on the host if she has a shell there.""",
     )
     privileged = Bool(
         False,

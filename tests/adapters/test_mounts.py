@@ -233,3 +233,10 @@ def test_tilde_and_names_are_filled_in(machine: Machine) -> None:
     assert expand("~/work", machine.ada) == f"{home}/work"
     assert expand("/scratch/{username}/{uid}", machine.ada) == "/scratch/ada/3001"
     assert expand("{home}/a~b", machine.ada) == f"{home}/a~b"
+
+
+@pytest.mark.parametrize("name", ["red\x1b[31m", "two\u2028lines", os.fsdecode(b"w\xff")])
+def test_link_to_a_name_that_a_terminal_obeys_is_refused(machine: Machine, name: str) -> None:
+    odd = machine.add(f"home/ada/{name}", uid=ADA_UID, gid=ADA_UID)
+    (machine.home / "work").symlink_to(odd)
+    assert "odd character" in machine.refusal("~/work")

@@ -80,6 +80,15 @@ def test_the_pending_page_tells_the_steps_of_a_build_and_a_start_in_their_order(
     hub.docker.remove_image(built, force=True)
 
 
+def test_a_build_that_fails_says_which_package_it_was(hub: Hub, student: Student) -> None:
+    before = hub.built_images()
+    answer = student.ask_start({"packages": ["ds01-there-is-no-such-package"]})
+    assert "ds01-there-is-no-such-package" in student.read_refusal(answer)
+    student.wait_gone()
+    assert hub.traces(student.person) == {}
+    assert hub.built_images() == before
+
+
 def test_an_image_that_is_there_is_not_built_again(student: Student) -> None:
     student.start()
     student.stop()

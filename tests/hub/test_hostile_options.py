@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from .conftest import signed_in
+from .docker_link import DockerLink
 from .hub import Hub
 from .student import Student, read_text
 from .waiting import wait_for
@@ -229,6 +230,18 @@ def test_after_a_refusal_a_start_without_options_does_not_repeat_it(
     assert [lease.slots for lease in hub.leases(student.person)] == [()]
 
 
+def test_after_a_refusal_a_start_without_options_is_as_the_last_one_that_was_accepted(
+    hub: Hub, newcomer: Callable[[], Student]
+) -> None:
+    student = newcomer()
+    student.start({"profile": "small"})
+    student.stop()
+    check_refused(student.ask_start({"packages": ["x; curl y"]}), "curl")
+    assert student.ask_start().status_code in (201, 202)
+    student.wait_ready()
+    assert [len(lease.slots) for lease in hub.leases(student.person)] == [1]
+
+
 def test_after_stored_options_were_refused_the_server_starts_without_them(
     hub: Hub, newcomer: Callable[[], Student]
 ) -> None:
@@ -238,6 +251,24 @@ def test_after_stored_options_were_refused_the_server_starts_without_them(
     assert student.ask_start(server="stored").status_code in (201, 202)
     student.wait_ready("stored")
     assert [lease.server for lease in hub.leases(student.person)] == ["stored"]
+
+
+def test_a_workspace_that_is_swapped_while_docker_starts_it_is_not_handed_out(
+    linked_hub: Hub, link: DockerLink, linked_newcomer: Callable[[], Student]
+) -> None:
+    student, other = linked_newcomer(), linked_newcomer()
+    other.person.workspace.mkdir()
+    workspace = student.person.workspace
+    with link.hold(r"POST \S+/containers/\w+/start") as starting:
+        answer = student.ask_start({"profile": "cpu"})
+        starting.wait_until_reached()
+        workspace.rename(workspace.with_name("before"))
+        workspace.symlink_to(other.person.workspace)
+        starting.release()
+        assert student.read_refusal(answer)
+    student.wait_gone()
+    assert linked_hub.traces(student.person) == {}
+    assert list(other.person.workspace.iterdir()) == []
 
 
 def test_a_workspace_of_her_own_is_mounted_where_her_profile_lets_her_choose(

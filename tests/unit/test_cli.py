@@ -308,7 +308,7 @@ def test_unused_keys_are_listed_one_a_line(shell: Shell, tmp_path: Path) -> None
 
 def test_file_without_unused_keys_lists_nothing(shell: Shell) -> None:
     arguments = ("limits", "--unused", "--limits", LIMITS)
-    assert shell.run(*arguments) == (0, "", "ds01: Everything in the limits file has an effect here.\n")
+    assert shell.run(*arguments) == (0, "", "ds01: The limits file has no key that means nothing here.\n")
     assert shell.ask(*arguments, "--json") == "[]\n"
 
 

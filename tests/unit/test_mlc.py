@@ -191,6 +191,7 @@ def test_create_arguments_are_the_contract() -> None:
         "host_config": {
             "init": True,
             "auto_remove": False,
+            "log_config": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}},
             "network_mode": "ds01",
             "mounts": [
                 {"Type": "bind", "Source": "/home/ada/work", "Target": "/workspace", "ReadOnly": False},

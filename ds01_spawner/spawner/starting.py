@@ -1,0 +1,220 @@
+"""The steps of a start: image, lease, container, and Jupyter's answer; a mixin of a DockerSpawner."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from typing import Any
+
+import docker.errors
+from jupyterhub.utils import random_port
+
+from .. import mlc
+from ..core.leases import Claim
+from ..errors import NameTaken, ServerEnded
+from ..model import BuiltImage
+from . import assembly
+from .options import StudentOptions
+from .pools import result_of
+
+
+class StartSteps(StudentOptions):
+    """What happens between an accepted request and a server that answers."""
+
+    image: str
+    ip: str
+    port: int
+    hub: Any
+    hub_connect_url: str | None
+    object_id: str
+    object_name: str
+    network_name: str
+    volume_binds: dict[str, Any]
+    extra_create_kwargs: Any
+    extra_host_config: Any
+    get_args: Any
+    get_env: Any
+    docker: Any
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._last_status: int | str | None = 0
+        self._unsettled = False
+        self._is_held = False
+        self._claim: Claim
+        self._assembled: assembly.Assembled
+
+    def tell(self, message: str, percent: int | None = None) -> None:
+        """Add a line to the pending page; from any thread."""
+        if self._progress is not None:
+            self._progress.tell(message, percent=percent)
+
+    async def _start(self) -> tuple[str, int]:
+        prepared = self._prepared
+        assert prepared is not None, "the Hub calls apply_user_options before each start"
+        leases = self.site.core.leases
+        await self._refuse_foreign(prepared)
+        if self.host_network:
+            self.ip, self.port = "127.0.0.1", random_port()
+        self.tell(f"Resolving {prepared.base.framework} {prepared.base.version}: {prepared.base.image}.", 5)
+        if prepared.base.warning:
+            self.tell(prepared.base.warning)
+        image = await self._ensure_image(prepared)
+        self._assembled = await self._call(
+            assembly.assemble,
+            self.site.engine,
+            self.site.core.offers,
+            prepared,
+            image,
+            server=self.name,
+            site=await self._assembly_site(),
+        )
+        self.tell("Reserving " + prepared.wish + ".", 70)
+        self._unsettled = True
+        self._claim = await self._call(
+            leases.claim,
+            user=self._login,
+            server=self.name,
+            container_name=prepared.container_name,
+            request=prepared.request,
+            effective=prepared.limits,
+            fingerprint=self._assembled.fingerprint,
+        )
+        # A container that runs already is hers to keep, whatever goes wrong from here on.
+        is_adopted = self._claim.container is not None and self._claim.container.is_running
+        self._unsettled = not is_adopted
+        if is_adopted:
+            self.tell(
+                "Your container still runs and is taken as it is. To change its options, stop it first."
+            )
+        # DockerSpawner's start finds the container by get_object and makes it by create_object.
+        self.image = self._assembled.plan.image
+        self.object_name = prepared.container_name
+        self.object_id = self._claim.container.id if self._claim.container else ""
+        ip, port = await super().start()  # type: ignore[misc]
+        await self._call(leases.activate, self._claim.lease, self.object_id)
+        self._last_status, self._is_held = None, False
+        self.tell("Your container runs; waiting for Jupyter to answer.", 90)
+        await self._await_jupyter(ip, port)
+        self._unsettled = False
+        return ip, port
+
+    async def _ensure_image(self, prepared: assembly.Prepared) -> BuiltImage:
+        images = self.site.core.images
+        found = await self._call(images.find, prepared.base, prepared.request)
+        if found is not None:
+            self.tell("The image is there already.", 65)
+            return found
+        build = images.join(prepared.base, prepared.request, self.tell)
+        try:
+            built = await result_of(build.future)
+        finally:
+            # Ending a build takes longer than a cancelled start may.
+            self.executor.submit(images.leave, build, self.tell)
+        self.tell("The image is built.", 65)
+        return built
+
+    async def _await_jupyter(self, ip: str, port: int) -> None:
+        """Return when the server listens; a container that ends before that says why at once."""
+        while True:
+            found = await self.get_object()
+            if found is None or not mlc.from_inspect(found).is_running:
+                log = await self._call(self.site.engine.log_tail, str(found["Id"])) if found else ""
+                last = log.splitlines()[-1:] or ["it left no word"]
+                raise ServerEnded(
+                    f"Your server ended right after its start: {last[0][:300]}. Choose other packages, "
+                    "another framework or more memory, or show this to your admin.",
+                    detail=log,
+                )
+            if await _is_listening(ip, port):
+                return
+            await asyncio.sleep(0.25)
+
+    async def _assembly_site(self) -> assembly.Site:
+        return assembly.Site(
+            device_mode=await self._call(lambda: self.site.device_hand_over),
+            slice_pattern=self.site.slice_pattern,
+            network=self.network_name,
+            port=self.port,
+            arguments=tuple(self.get_args()),
+            ulimits=self.ulimits,
+            allow_sudo=self.allow_sudo,
+            privileged=self.privileged,
+            host_ipc=self.host_ipc,
+        )
+
+    async def _refuse_foreign(self, prepared: assembly.Prepared) -> None:
+        foreign = await self._call(self.site.core.leases.clear_name, prepared.container_name)
+        if foreign is not None:
+            raise NameTaken(
+                f"A container named {foreign.name} exists already and was not made by this Hub. Rename or "
+                "remove it (mlc remove), or give your server another name.",
+                detail=f"id {foreign.id[:12]}, {foreign.state}, image {foreign.image}",
+            )
+
+    async def get_ip_and_port(self) -> tuple[str, int]:
+        """Return where the server listens; the address is empty when its container has ended already."""
+        if self.host_network:
+            return "127.0.0.1", self.port
+        ip, port = await super().get_ip_and_port()  # type: ignore[misc]
+        return ip or "", port
+
+    async def get_object(self) -> dict[str, Any] | None:
+        """Return Docker's inspect of our own container, None only when Docker says it is gone.
+
+        By id, never by name: whatever else has the name is not ours.
+        """
+        if not self.object_id:
+            return None
+        try:
+            found: dict[str, Any] = await self.docker("inspect_container", self.object_id)
+        except docker.errors.NotFound:
+            self.object_id = ""
+            return None
+        return found
+
+    async def create_object(self) -> dict[str, str]:
+        """Create the container of our lease, give it its identity, and return its id."""
+        lease, engine = self._claim.lease, self.site.engine
+        self.tell("Creating your container.", 75)
+        self._reach_hub()
+        arguments = assembly.create_arguments(
+            self._assembled,
+            lease,
+            self.get_env(),
+            extra=await self._evaluate(self.extra_create_kwargs),
+            extra_host_config={"binds": self.volume_binds, **await self._evaluate(self.extra_host_config)},
+        )
+        await self._call(engine.tag, self._assembled.image.id, self._assembled.plan.image)
+        container_id = await self._call(engine.create, arguments)
+        await self._call(self.site.core.leases.note_container, lease, container_id)
+        await self._call(assembly.give_identity, engine, self._assembled, container_id)
+        return {"Id": container_id}
+
+    def _reach_hub(self) -> None:
+        """Tell the server the Hub's address on its own network, unless the admin gave another."""
+        if self.hub_connect_url is None and self._assembled.gateway:
+            self.hub_connect_url = f"http://{self._assembled.gateway}:{self.hub.port}"
+
+    async def _evaluate(self, extra: Any) -> dict[str, Any]:
+        """Return what an admin adds by DockerSpawner's own settings: a dict, or what gives one."""
+        value = extra(self) if callable(extra) else extra
+        found: dict[str, Any] = await value if inspect.isawaitable(value) else value
+        return found
+
+    async def start_object(self) -> None:
+        """Start it, after her directories were opened once more: they may have been swapped."""
+        assert self._prepared is not None
+        self.tell("Starting your container.", 85)
+        offers, mounts = self.site.core.offers, self._assembled.plan.mounts
+        await self._call(assembly.recheck_mounts, offers, self._prepared, mounts)
+        await super().start_object()  # type: ignore[misc]
+
+
+async def _is_listening(ip: str, port: int) -> bool:
+    try:
+        _, writer = await asyncio.wait_for(asyncio.open_connection(ip, port), timeout=2)
+    except (OSError, asyncio.TimeoutError):
+        return False
+    writer.close()
+    return True
