@@ -21,7 +21,7 @@ MANAGED_LABEL = f"{LABEL}.DS01_MANAGED"
 MLC_VERSION = "4"
 
 WORKSPACE, DATA, MODELS = "/workspace", "/data", "/models"
-DEVICE_MODES = ("cdi", "nvidia", "none")
+HOST_NETWORK = "host"
 
 _SLUG = re.compile(r"[a-z]([a-z0-9-]{0,28}[a-z0-9])?")
 _HOOK_MOUNTS = "/var/run/nvidia-container-devices"
@@ -159,7 +159,7 @@ def create_kwargs(plan: ContainerPlan) -> dict[str, object]:
         "labels": labels(plan),
         "user": f"{plan.account.uid}:{plan.account.gid}",
         "working_dir": WORKSPACE,
-        "ports": {f"{plan.port}/tcp": None},
+        "ports": {} if plan.network == HOST_NETWORK else {f"{plan.port}/tcp": None},
         "tty": False,
         "stdin_open": False,
         "host_config": _host_config(plan),

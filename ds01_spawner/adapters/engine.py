@@ -28,6 +28,8 @@ from ..model import Container
 
 log = logging.getLogger(__name__)
 
+# Docker 28.2.
+_API_WITH_CDI_ALWAYS_ON = "1.50"
 _PROBE_MEMORY = 512 * 1024**2
 _PROBE_PIDS = 64
 # Go's os.ModeDir, as Docker's path stat has it.
@@ -114,8 +116,8 @@ class DockerEngine:
         """
         with _translated("docker info"):
             info = self.client.info()
-        if version_gte(str(info.get("ServerVersion", "0")).partition("-")[0], "28.2"):
-            # CDI is always on there; only what was discovered can be handed out.
+        if version_gte(self.client.api_version, _API_WITH_CDI_ALWAYS_ON):
+            # Only what was discovered can be handed out.
             found = [str(device.get("ID", "")) for device in info.get("DiscoveredDevices") or []]
             has_cdi = any(name.startswith("nvidia.com/gpu=") for name in found)
         else:
@@ -390,6 +392,10 @@ class DockerEngine:
                 self.client.remove_container(container_id, v=True, force=True)
         except docker.errors.NotFound:
             log.debug("the container %s has gone already", container_id[:12])
+        except EngineUnavailable as exc:
+            if "already in progress" not in exc.detail:
+                raise
+            log.debug("somebody else removes the container %s", container_id[:12])
 
 
 def _failed(what: str, exc: Exception) -> EngineUnavailable:

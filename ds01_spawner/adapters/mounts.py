@@ -70,8 +70,8 @@ def open_mounts(account: Account, wishes: Sequence[MountWish], *, roots: Sequenc
         real = str(answer["real"])
         if _has_odd_characters(real):
             raise MountRefused(
-                f"The directory {path} leads to one with a comma or an odd character in its name, which cannot be used. "
-                "Rename that one, or choose another directory.",
+                f"The directory {path} leads to one with a comma or an odd character in its name, which "
+                "cannot be used. Rename that one, or choose another directory.",
                 detail=f"{path} is {real!r}",
             )
         if not any(PurePosixPath(real).is_relative_to(root) for root in allowed):

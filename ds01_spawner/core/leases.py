@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from .. import allocator, limits, mlc, reconcile
 from ..allocator import LeaseDraft, PoolView
-from ..errors import EngineUnavailable
+from ..errors import DS01Error
 from ..model import FULL_GPU, Container, Lease, LeaseState, Limits, ServerRequest, Slot
 from ..reconcile import Action, Repair
 from .offers import Offers
@@ -51,6 +52,7 @@ class Leases:
         self._start_deadline = timedelta(seconds=start_deadline_seconds)
         self._shared_blocks = shared_containers_block
         self._now = clock
+        self._locks = tuple(threading.Lock() for _ in range(64))
 
     def claim(
         self,
@@ -162,16 +164,20 @@ class Leases:
         return container
 
     def settle(self, lease_id: int, *, ended: bool = False, grace_seconds: int = 10) -> Lease | None:
-        """Make one lease agree with Docker and return it as it is then.
+        """Make one lease agree with Docker and return it as it is then; one at a time for each lease.
 
         `ended` gives the server up: container removed, slots free. A lease whose container cannot be
         asked for stays as it is: `EngineUnavailable` comes through and nothing is freed.
         """
+        with self._lock_of(lease_id):
+            return self._settle(lease_id, ended=ended, grace_seconds=grace_seconds)
+
+    def _settle(self, lease_id: int, *, ended: bool = False, grace_seconds: int = 10) -> Lease | None:
         lease = self._ledger.lease(lease_id)
         if lease is None or not lease.state.is_live:
             return lease
         containers = self._containers_of(lease)
-        hold = self._hold(lease)
+        hold = timedelta(0) if ended else self._hold(lease)
         for repair in reconcile.plan(lease, containers, self._now(), hold=hold, ended=ended):
             self._apply(repair, lease, grace_seconds)
         return self._ledger.lease(lease_id)
@@ -187,15 +193,23 @@ class Leases:
         """Settle every lease that the clock or Docker contradicts: pending past its deadline, held past
         its hold, active without a running container, held without a stopped one.
 
-        One that cannot be settled now stays, and is tried again the next time.
+        One that somebody settles at this moment is left to him; one that cannot be settled now stays,
+        and is tried again the next time.
         """
         now, states = self._now(), self._engine.container_states()
         for lease in self._ledger.live_leases():
-            if reconcile.is_stale(lease, states.get(lease.container_id or ""), now):
+            lock = self._lock_of(lease.id)
+            is_stale = reconcile.is_stale(lease, states.get(lease.container_id or ""), now)
+            if is_stale and lock.acquire(blocking=False):
                 try:
-                    self.settle(lease.id)
-                except EngineUnavailable as exc:
-                    log.warning("lease %s stays for now: %s", lease.id, exc.detail)
+                    self._settle(lease.id)
+                except DS01Error as exc:
+                    log.warning("lease %s stays for now: %s", lease.id, exc.detail or exc)
+                finally:
+                    lock.release()
+
+    def _lock_of(self, lease_id: int) -> threading.Lock:
+        return self._locks[lease_id % len(self._locks)]
 
     def _containers_of(self, lease: Lease) -> tuple[Container, ...]:
         found = self._engine.containers(label=f"{mlc.LEASE_LABEL}={lease.nonce}")

@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import urlparse
 
 from .. import identity, limits, mlc
 from ..adapters.engine import DockerEngine, File
@@ -117,7 +119,7 @@ def assemble(
     engine: DockerEngine, offers: Offers, prepared: Prepared, image: BuiltImage, *, server: str, site: Site
 ) -> Assembled:
     """Return the container to be, its directories opened once more with her credentials."""
-    gateway = "" if site.network == "host" else engine.ensure_network(site.network)
+    gateway = "" if site.network == mlc.HOST_NETWORK else engine.ensure_network(site.network)
     ulimits = site.ulimits if engine.supports_ulimits(image.tag, site.ulimits) else {}
     account = prepared.account
     plan = mlc.ContainerPlan(
@@ -181,6 +183,12 @@ def create_arguments(
     host_config = ours.pop("host_config")
     assert isinstance(host_config, dict)
     return {**extra, **ours, "host_config": {**extra_host_config, **host_config}}
+
+
+def read_port(inspected: Mapping[str, Any]) -> int:
+    """Return the port that a container's server was told to listen on."""
+    environment = dict(entry.partition("=")[::2] for entry in inspected["Config"]["Env"])
+    return urlparse(environment["JUPYTERHUB_SERVICE_URL"]).port or 0
 
 
 def give_identity(engine: DockerEngine, assembled: Assembled, container_id: str) -> None:

@@ -6,6 +6,8 @@ calls, so that nobody waits for somebody else's start, stop or build.
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from typing import Any, ParamSpec, TypeVar
 
@@ -15,7 +17,7 @@ from requests import RequestException
 from traitlets import Bool, CaselessStrEnum, Integer, Unicode, default
 
 from .. import mlc
-from ..errors import DS01Error, EngineUnavailable, LedgerUnavailable
+from ..errors import DS01Error, EngineUnavailable
 from ..model import LeaseState
 from .progress import Progress
 from .refusal import SpawnRefused
@@ -23,6 +25,9 @@ from .starting import StartSteps
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+# Pauses between tries to end a server; the last one is repeated.
+RETRY_SECONDS = (1, 2, 5, 10, 30)
 
 
 class DS01Spawner(StartSteps, DockerSpawner):  # type: ignore[misc]
@@ -54,7 +59,7 @@ class DS01Spawner(StartSteps, DockerSpawner):  # type: ignore[misc]
 
     @default("network_name")
     def _default_network_name(self) -> str:
-        return "host" if self.host_network else self.site.network_name
+        return mlc.HOST_NETWORK if self.host_network else self.site.network_name
 
     def docker(self, method: str, *args: Any, **kwargs: Any) -> Any:
         """Call docker-py in the pool; DockerSpawner's own calls come this way."""
@@ -127,27 +132,48 @@ class DS01Spawner(StartSteps, DockerSpawner):  # type: ignore[misc]
             return None
         try:
             found = await self.get_object()
-            if found is not None and mlc.from_inspect(found).is_running:
-                self._last_status = None
-            else:
-                # One that never answered is ended; only a server that served is held.
-                await self._settle(ended=self._waiting_for_response)
-                self._last_status = f"ExitCode={found['State']['ExitCode']}" if found else 0
-        except (EngineUnavailable, LedgerUnavailable, docker.errors.DockerException, RequestException) as exc:
+        except (DS01Error, docker.errors.DockerException, RequestException) as exc:
             self.log.warning("no answer about %s, its last status stands: %s", self._log_name, exc)
+            return self._last_status
+        if found is not None and mlc.from_inspect(found).is_running:
+            self._last_status = None
+            return None
+        self._last_status = f"ExitCode={found['State']['ExitCode']}" if found else 0
+        try:
+            # One that never answered is ended; only a server that served is held.
+            await self._settle(ended=self._waiting_for_response)
+        except DS01Error as exc:
+            self.log.error("the lease of %s stays for now: %s", self._log_name, exc.detail or exc)
         return self._last_status
 
     async def stop(self, now: bool = False) -> None:
-        """End the server: what is under way first, then container, image tag and lease, in one settling."""
-        try:
-            await self._calls_done()
-            await self._settle(ended=True)
-        except Exception:
-            # The Hub swallows what a stop raises, and takes the server for stopped.
-            self.log.exception("%s could not be stopped; its lease stays", self._log_name)
-            raise
+        """End the server: what is under way first, then container, image tag and lease, in one settling.
+
+        What cannot be ended now is tried again; the Hub takes the server for stopped all the same.
+        """
+        await self._calls_done()
+        if not self._is_adopting:
+            try:
+                await self._settle(ended=True)
+            except DS01Error as exc:
+                self.log.error("%s cannot be stopped yet: %s", self._log_name, exc.detail or exc)
+                self._keep(asyncio.ensure_future(self._settle_later()))
+        self._unsettled = self._is_adopting = False
         self._last_status = 0
         self.clear_state()
+
+    async def _settle_later(self) -> None:
+        """Try to end a server until it is ended, or started again."""
+        for pause_seconds in itertools.chain(RETRY_SECONDS, itertools.repeat(RETRY_SECONDS[-1])):
+            await asyncio.sleep(pause_seconds)
+            if self.user.spawners[self.name].active:
+                return
+            try:
+                await self._settle(ended=True)
+            except DS01Error as exc:
+                self.log.warning("%s cannot be stopped yet: %s", self._log_name, exc.detail or exc)
+            else:
+                return
 
     async def delete_forever(self) -> None:
         """End what is still held for a server that the Hub forgets."""

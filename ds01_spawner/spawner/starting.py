@@ -33,6 +33,7 @@ class StartSteps(StudentOptions):
     extra_create_kwargs: Any
     extra_host_config: Any
     get_args: Any
+    http_timeout: int
     get_env: Any
     docker: Any
 
@@ -40,6 +41,7 @@ class StartSteps(StudentOptions):
         super().__init__(**kwargs)
         self._last_status: int | str | None = 0
         self._unsettled = False
+        self._is_adopting = False
         self._is_held = False
         self._claim: Claim
         self._assembled: assembly.Assembled
@@ -80,10 +82,9 @@ class StartSteps(StudentOptions):
             effective=prepared.limits,
             fingerprint=self._assembled.fingerprint,
         )
-        # A container that runs already is hers to keep, whatever goes wrong from here on.
-        is_adopted = self._claim.container is not None and self._claim.container.is_running
-        self._unsettled = not is_adopted
-        if is_adopted:
+        # A container that runs already is hers to keep, unless Jupyter does not answer in it.
+        self._is_adopting = self._claim.container is not None and self._claim.container.is_running
+        if self._is_adopting:
             self.tell(
                 "Your container still runs and is taken as it is. To change its options, stop it first."
             )
@@ -96,7 +97,7 @@ class StartSteps(StudentOptions):
         self._last_status, self._is_held = None, False
         self.tell("Your container runs; waiting for Jupyter to answer.", 90)
         await self._await_jupyter(ip, port)
-        self._unsettled = False
+        self._unsettled = self._is_adopting = False
         return ip, port
 
     async def _ensure_image(self, prepared: assembly.Prepared) -> BuiltImage:
@@ -115,20 +116,28 @@ class StartSteps(StudentOptions):
         return built
 
     async def _await_jupyter(self, ip: str, port: int) -> None:
-        """Return when the server listens; a container that ends before that says why at once."""
+        """Return when the server listens; one that ends, or never does, says why."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self.http_timeout
         while True:
             found = await self.get_object()
-            if found is None or not mlc.from_inspect(found).is_running:
-                log = await self._call(self.site.engine.log_tail, str(found["Id"])) if found else ""
-                last = log.splitlines()[-1:] or ["it left no word"]
-                raise ServerEnded(
-                    f"Your server ended right after its start: {last[0][:300]}. Choose other packages, "
-                    "another framework or more memory, or show this to your admin.",
-                    detail=log,
-                )
-            if await _is_listening(ip, port):
+            is_running = found is not None and mlc.from_inspect(found).is_running
+            if is_running and await is_listening(ip, port):
                 return
+            if not is_running or loop.time() > deadline:
+                self._is_adopting = False
+                raise await self._explain_end(found, is_running=is_running)
             await asyncio.sleep(0.25)
+
+    async def _explain_end(self, found: dict[str, Any] | None, *, is_running: bool) -> ServerEnded:
+        log = await self._call(self.site.engine.log_tail, str(found["Id"])) if found else ""
+        last = (log.splitlines()[-1:] or ["it left no word"])[0][:300]
+        what = f"did not answer within {self.http_timeout} seconds" if is_running else "ended after its start"
+        return ServerEnded(
+            f"Your server {what}: {last}. Choose other packages, another framework or more memory, or show "
+            "this to your admin.",
+            detail=log,
+        )
 
     async def _assembly_site(self) -> assembly.Site:
         return assembly.Site(
@@ -155,7 +164,8 @@ class StartSteps(StudentOptions):
     async def get_ip_and_port(self) -> tuple[str, int]:
         """Return where the server listens; the address is empty when its container has ended already."""
         if self.host_network:
-            return "127.0.0.1", self.port
+            found = await self.get_object()
+            return "127.0.0.1", assembly.read_port(found) if found else self.port
         ip, port = await super().get_ip_and_port()  # type: ignore[misc]
         return ip or "", port
 
@@ -211,7 +221,7 @@ class StartSteps(StudentOptions):
         await super().start_object()  # type: ignore[misc]
 
 
-async def _is_listening(ip: str, port: int) -> bool:
+async def is_listening(ip: str, port: int) -> bool:
     try:
         _, writer = await asyncio.wait_for(asyncio.open_connection(ip, port), timeout=2)
     except (OSError, asyncio.TimeoutError):

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -47,12 +48,6 @@ PROFILES = [
     {"display_name": "Own folders", "slug": "folders", "spawner_override": {"allow_mount_options": True}},
     {"display_name": "Own base", "slug": "base", "spawner_override": {"allow_custom_base_image": True}},
 ]
-
-
-def find_ca_bundle() -> str:
-    """Return the certificates that builds need on a machine behind a proxy of its own."""
-    named = os.environ.get("SSL_CERT_FILE", "")
-    return named if named and Path(named).is_file() else ""
 
 
 class Hub:
@@ -119,7 +114,8 @@ class Hub:
                 "network_name": self.lab.name,
                 "docker_host": docker_host,
                 "docker_command": "/usr/bin/docker",
-                "ca_bundle": find_ca_bundle(),
+                # What builds need on a machine behind a proxy of its own.
+                "ca_bundle": ssl.get_default_verify_paths().cafile or "",
                 "pip_config": os.environ.get("PIP_CONFIG_FILE", ""),
                 # The stock packages take minutes to install; these tests are not about them.
                 "base_packages": [],
