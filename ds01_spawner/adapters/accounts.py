@@ -13,13 +13,16 @@ from ..model import Account
 
 HOST = "host"
 
+# The one after it is -1 to the kernel, which means "no change".
+_LAST_ID = 2**32 - 2
+
 
 def find_account(source: str, login: str, *, min_uid: int, groups: Sequence[str] = ()) -> Account:
     """Return the account of `login`.
 
     Args:
         source: `host`, or the path of a passwd-format file.
-        min_uid: a lower UID is refused: root and system accounts start no servers.
+        min_uid: a lower UID is refused: root and system accounts start no servers. So is GID 0.
         groups: the supplementary groups that go along, if she is a member (`host` only).
 
     Raises:
@@ -32,10 +35,10 @@ def find_account(source: str, login: str, *, min_uid: int, groups: Sequence[str]
             f"There is no account {login!r} on this server yet. Ask your admin to create one.",
             detail=f"no account {login!r} in {source}",
         )
-    if account.uid < min_uid:
+    if account.uid < min_uid or account.uid > _LAST_ID or account.gid in (0, _LAST_ID + 1):
         raise AccountRefused(
             f"The account {login!r} is a system account and cannot run servers. Sign in as a person.",
-            detail=f"UID {account.uid} of {login!r} is below min_uid {min_uid}",
+            detail=f"{login!r} has UID {account.uid} and GID {account.gid}; min_uid is {min_uid}",
         )
     return account
 

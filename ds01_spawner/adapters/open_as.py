@@ -47,6 +47,9 @@ def main() -> None:
         os.setgroups(order["groups"])
         os.setresgid(order["gid"], order["gid"], order["gid"])
         os.setresuid(order["uid"], order["uid"], order["uid"])
+    if set(os.getresuid()) != {order["uid"]}:
+        # -1 means "leave as it is" to the kernel.
+        sys.exit("the credentials were not dropped")
     answers = [open_directory(wish["path"], wish["create"], wish["write"]) for wish in order["paths"]]
     json.dump(answers, sys.stdout)
 

@@ -163,9 +163,7 @@ class StudentOptions(ServerSettings, PooledCalls):
         self._accepted_options = options
 
     def _override(self, values: Mapping[str, object]) -> None:
-        """Set what the profile overrides; what an earlier choice overrode goes back first."""
-        for name, value in self._own_settings.items():
-            setattr(self, name, value)
+        """Set what the profile overrides, until the state is cleared."""
         self._own_settings = {name: getattr(self, name) for name in values if self.has_trait(name)}
         for name, value in values.items():
             try:
@@ -177,6 +175,13 @@ class StudentOptions(ServerSettings, PooledCalls):
                     "This profile is set up wrongly. Choose another one, and tell your admin.",
                     detail=f"spawner_override sets {name!r}: {exc}",
                 ) from exc
+
+    def clear_state(self) -> None:
+        """Take back what a profile overrode: the Hub clears the state before it applies group overrides."""
+        super().clear_state()  # type: ignore[misc]
+        for name, value in self._own_settings.items():
+            setattr(self, name, value)
+        self._own_settings = {}
 
     def _forget_refused(self, options: Any, *, with_server: bool) -> None:
         """Take back what the Hub stored before anybody looked at it: the options, and a new server's name.

@@ -106,3 +106,11 @@ def test_groups_go_along_only_where_the_admin_lists_them_and_she_is_a_member() -
     found = find_account(HOST, "root", min_uid=0, groups=(root_group, strangers))
     assert found.groups == ((root_group, 0),)
     assert find_account(HOST, "root", min_uid=0).groups == ()
+
+
+@pytest.mark.parametrize("ids", ["4294967295:3001", "3001:0", "3001:4294967295"])
+def test_ids_that_stay_root_are_refused(tmp_path: Path, ids: str) -> None:
+    path = tmp_path / "passwd"
+    path.write_text(f"mallory:x:{ids}::/home/mallory:/bin/bash\n")
+    with pytest.raises(AccountRefused, match="system account"):
+        find_account(str(path), "mallory", min_uid=1000)

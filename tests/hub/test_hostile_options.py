@@ -265,7 +265,8 @@ def test_a_workspace_that_is_swapped_while_docker_starts_it_is_not_handed_out(
         workspace.rename(workspace.with_name("before"))
         workspace.symlink_to(other.person.workspace)
         starting.release()
-        assert student.read_refusal(answer)
+        sentence = student.read_refusal(answer)
+    assert "is not the directory that was checked" in sentence
     student.wait_gone()
     assert linked_hub.traces(student.person) == {}
     assert list(other.person.workspace.iterdir()) == []
