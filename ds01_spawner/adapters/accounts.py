@@ -22,7 +22,8 @@ def find_account(source: str, login: str, *, min_uid: int, groups: Sequence[str]
 
     Args:
         source: `host`, or the path of a passwd-format file.
-        min_uid: a lower UID is refused: root and system accounts start no servers. So is GID 0.
+        min_uid: a lower UID is refused: root and system accounts start no servers. So is GID 0,
+            unless min_uid is 0.
         groups: the supplementary groups that go along, if she is a member (`host` only).
 
     Raises:
@@ -35,7 +36,8 @@ def find_account(source: str, login: str, *, min_uid: int, groups: Sequence[str]
             f"There is no account {login!r} on this server yet. Ask your admin to create one.",
             detail=f"no account {login!r} in {source}",
         )
-    if account.uid < min_uid or account.uid > _LAST_ID or account.gid in (0, _LAST_ID + 1):
+    is_root = min_uid > 0 and account.gid == 0
+    if account.uid < min_uid or is_root or max(account.uid, account.gid) > _LAST_ID:
         raise AccountRefused(
             f"The account {login!r} is a system account and cannot run servers. Sign in as a person.",
             detail=f"{login!r} has UID {account.uid} and GID {account.gid}; min_uid is {min_uid}",

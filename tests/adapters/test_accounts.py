@@ -53,7 +53,7 @@ def test_user_without_a_line_of_her_own_is_refused(passwd: str, login: str) -> N
 def test_nobody_below_the_lowest_uid_gets_a_server(passwd: str, login: str) -> None:
     with pytest.raises(AccountRefused, match="system account") as refused:
         find_account(passwd, login, min_uid=1000)
-    assert "below min_uid 1000" in refused.value.detail
+    assert "min_uid is 1000" in refused.value.detail
 
 
 def test_lowest_uid_is_a_setting(passwd: str) -> None:
