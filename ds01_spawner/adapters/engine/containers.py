@@ -1,0 +1,114 @@
+"""Containers: listed, created, written into, removed."""
+
+from __future__ import annotations
+
+import io
+import logging
+import tarfile
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import docker.errors
+
+from ... import mlc
+from ...errors import EngineUnavailable, NameTaken
+from ...model import Container
+from .connection import translated
+from .images import ImageCalls
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class File:
+    """A file to put into a container; `mode`, `uid` and `gid` as in `stat`."""
+
+    path: str
+    content: bytes
+    mode: int = 0o644
+    uid: int = 0
+    gid: int = 0
+
+
+class DockerEngine(ImageCalls):
+    """Docker, with all that is asked of it."""
+
+    def container(self, id_or_name: str) -> Container | None:
+        """Return the container, or None if Docker says there is none; any other answer raises."""
+        try:
+            with translated(f"looking for the container {id_or_name}"):
+                return mlc.from_inspect(self.client.inspect_container(id_or_name))
+        except docker.errors.NotFound:
+            return None
+
+    def containers(self, *, label: str = "") -> tuple[Container, ...]:
+        """Return all containers, stopped ones too; with `label` (`key` or `key=value`) only those."""
+        with translated("listing containers"):
+            rows = self.client.containers(all=True, filters={"label": label} if label else {})
+        found = [self.container(row["Id"]) for row in rows]
+        return tuple(container for container in found if container is not None)
+
+    def container_states(self) -> dict[str, str]:
+        """Return the state (`running`, `exited`, …) of every container, by id; one call."""
+        with translated("listing containers"):
+            return {str(row["Id"]): str(row["State"]) for row in self.client.containers(all=True)}
+
+    def running_containers(self, *, but: Collection[str | None]) -> tuple[Container, ...]:
+        """Return the running containers whose ids are not in `but`, each inspected."""
+        states = self.container_states()
+        others = [one for one, state in states.items() if state == "running" and one not in but]
+        found = [self.container(container_id) for container_id in others]
+        return tuple(container for container in found if container is not None)
+
+    def create(self, kwargs: Mapping[str, object]) -> str:
+        """Create a container from `mlc.create_kwargs` and return its id.
+
+        Raises:
+            NameTaken: a container of that name is there already.
+        """
+        arguments = dict(kwargs)
+        host_config = arguments.pop("host_config")
+        assert isinstance(host_config, dict)
+        arguments["host_config"] = self.client.create_host_config(**host_config)
+        try:
+            with translated(f"creating the container {kwargs['name']}"):
+                made = self.client.create_container(**arguments)
+        except EngineUnavailable as exc:
+            if getattr(exc.__cause__, "status_code", None) != 409:
+                raise
+            raise NameTaken(
+                f"A container named {kwargs['name']} exists already and was not made by this Hub. "
+                "Rename or remove it (mlc remove), or give your server another name.",
+                detail=exc.detail,
+            ) from exc
+        return str(made["Id"])
+
+    def put_files(self, container_id: str, files: tuple[File, ...]) -> None:
+        """Write files into a container, directories made as needed, in one call."""
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w") as archive:
+            for file in files:
+                info = tarfile.TarInfo(file.path.lstrip("/"))
+                info.size, info.mode, info.uid, info.gid = len(file.content), file.mode, file.uid, file.gid
+                archive.addfile(info, io.BytesIO(file.content))
+        with translated("writing into the container"):
+            self.client.put_archive(container_id, "/", buffer.getvalue())
+
+    def log_tail(self, container_id: str, *, lines: int = 20) -> str:
+        """Return the last lines that a container printed."""
+        with translated("reading the container's log"):
+            return bytes(self.client.logs(container_id, tail=lines)).decode(errors="replace").strip()
+
+    def remove(self, container_id: str, *, grace_seconds: int = 10) -> None:
+        """Stop a container (SIGTERM, then SIGKILL after the grace) and remove it. Gone already is fine."""
+        try:
+            with translated("stopping the container"):
+                self.client.stop(container_id, timeout=grace_seconds)
+            with translated("removing the container"):
+                self.client.remove_container(container_id, v=True, force=True)
+        except docker.errors.NotFound:
+            log.debug("the container %s has gone already", container_id[:12])
+        except EngineUnavailable as exc:
+            if "already in progress" not in exc.detail:
+                raise
+            log.debug("somebody else removes the container %s", container_id[:12])

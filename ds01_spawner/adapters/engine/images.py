@@ -1,0 +1,202 @@
+"""Images: found, pulled, named, looked into."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import logging
+import tarfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+import docker.errors
+
+from ...errors import EngineUnavailable, ImageFailed
+from ...image import PROBE_SCRIPT, BaseProbe, parse_probe
+from .connection import ASK_ADMIN, Connection, translated
+
+log = logging.getLogger(__name__)
+
+_PROBE_MEMORY = 512 * 1024**2
+_PROBE_PIDS = 64
+# Go's os.ModeDir, as Docker's path stat has it.
+_GO_MODE_DIRECTORY = 1 << 31
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageInfo:
+    """A local image: its content id, its labels, its size in bytes."""
+
+    id: str
+    labels: Mapping[str, str]
+    size: int
+
+
+class ImageCalls(Connection):
+    """What is asked about images."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._image_files: dict[str, dict[str, bytes]] = {}
+        self._ulimits: dict[tuple[tuple[str, int], ...], bool] = {}
+
+    def image(self, reference: str) -> ImageInfo | None:
+        """Return the local image under that name, tag or id; None if there is none."""
+        try:
+            with translated(f"looking for the image {reference}"):
+                found = self.client.inspect_image(reference)
+        except docker.errors.NotFound:
+            return None
+        labels = (found.get("Config") or {}).get("Labels") or {}
+        return ImageInfo(id=found["Id"], labels=dict(labels), size=found.get("Size", 0))
+
+    def pull(self, reference: str) -> ImageInfo:
+        """Pull an image and return it.
+
+        Raises:
+            ImageFailed: the registry does not have it, or cannot be reached.
+        """
+        name, _, tag = reference.rpartition(":")
+        if not name or "/" in tag:
+            name, tag = reference, "latest"
+        try:
+            with translated(f"pulling {reference}"):
+                self.client.pull(name, tag=tag)
+        except (EngineUnavailable, docker.errors.NotFound) as exc:
+            raise ImageFailed(
+                f"The base image {reference} is not on the server and could not be downloaded. "
+                "Choose another framework version, or ask your admin to pull it.",
+                detail=str(getattr(exc, "detail", exc)),
+            ) from exc
+        found = self.image(reference)
+        if found is None:
+            raise ImageFailed(
+                f"The base image {reference} vanished after its download. {ASK_ADMIN}", detail=reference
+            )
+        return found
+
+    def tag(self, image_id: str, name: str) -> None:
+        """Give the image one more name, `repository:tag`."""
+        repository, _, tag = name.rpartition(":")
+        with translated(f"tagging {name}"):
+            self.client.tag(image_id, repository, tag, force=True)
+
+    def untag(self, name: str) -> None:
+        """Take a name away; the image stays if it has another. No error if it has gone."""
+        try:
+            with translated(f"untagging {name}"):
+                self.client.remove_image(name, noprune=True)
+        except docker.errors.NotFound:
+            log.debug("the tag %s has gone already", name)
+        except EngineUnavailable as exc:
+            log.warning("the tag %s stays: %s", name, exc.detail)
+
+    def probe(self, reference: str) -> BaseProbe:
+        """Return what a base image offers (Python, pip, …), by running a script in it without network."""
+        output = self._run(reference, PROBE_SCRIPT)
+        return parse_probe(output)
+
+    def _run(self, reference: str, script: str, **host_config: object) -> str:
+        """Run `/bin/sh -c script` in a throw-away container and return what it printed."""
+        # The image may be a student's own: it gets no GPU, no capability and little of the machine.
+        config = self.client.create_host_config(
+            network_mode="none",
+            cap_drop=["ALL"],
+            security_opt=["no-new-privileges"],
+            mem_limit=_PROBE_MEMORY,
+            pids_limit=_PROBE_PIDS,
+            **host_config,
+        )
+        with translated(f"looking into the image {reference}"):
+            made = self.client.create_container(
+                reference,
+                entrypoint=["/bin/sh"],
+                command=["-c", script],
+                environment={"NVIDIA_VISIBLE_DEVICES": "void"},
+                host_config=config,
+                user="0",
+            )
+            try:
+                self.client.start(made["Id"])
+                self.client.wait(made["Id"], timeout=60)
+                output = self.client.logs(made["Id"], stdout=True, stderr=False)
+            finally:
+                self.client.remove_container(made["Id"], force=True, v=True)
+        return bytes(output).decode(errors="replace")
+
+    def supports_ulimits(self, reference: str, ulimits: Mapping[str, int]) -> bool:
+        """Whether this engine may set those ulimits (one without CAP_SYS_RESOURCE may not); asked once."""
+        key = tuple(sorted(ulimits.items()))
+        if key not in self._ulimits:
+            wanted = [{"Name": name, "Soft": value, "Hard": value} for name, value in key]
+            try:
+                self._run(reference, ":", ulimits=wanted)
+                self._ulimits[key] = True
+            except EngineUnavailable as exc:
+                if "rlimit" not in exc.detail:
+                    raise
+                log.warning("this Docker cannot set the ulimits %s: servers start without them", dict(key))
+                self._ulimits[key] = False
+        return self._ulimits[key]
+
+    def image_files(self, image_id: str, paths: tuple[str, ...]) -> dict[str, bytes]:
+        """Return files of an image, b"" for one that is not there; looked at once per image.
+
+        Asked of a container without mounts that never runs. A symlink among the directories is refused:
+        dockerd follows it when it writes a file, with the mounts in place, as root, into whatever a
+        mount's source is by then.
+
+        Raises:
+            ImageFailed: a directory on the way to a path is no real directory.
+        """
+        with self._lock:
+            known = self._image_files.setdefault(image_id, {})
+        missing = tuple(path for path in paths if path not in known)
+        if missing:
+            known |= self._read_image_files(image_id, missing)
+        return {path: known[path] for path in paths}
+
+    def _read_image_files(self, image_id: str, paths: tuple[str, ...]) -> dict[str, bytes]:
+        with translated(f"looking into the image {image_id}"):
+            made = self.client.create_container(image_id, entrypoint=["/"], network_disabled=True)
+            try:
+                parents = {str(parent) for path in paths for parent in PurePosixPath(path).parents}
+                for parent in sorted(parents - {"/"}):
+                    self._require_directory(made["Id"], parent)
+                return {path: self._read_file(made["Id"], path) for path in paths}
+            finally:
+                self.client.remove_container(made["Id"], force=True, v=True)
+
+    def _require_directory(self, container_id: str, path: str) -> None:
+        # docker-py has no call for the path's stat alone, and a GET would send the whole directory.
+        url = self.client._url("/containers/{0}/archive", container_id)
+        answer = self.client.head(url, params={"path": path}, timeout=self._timeout)
+        if answer.status_code == 404:
+            return
+        answer.raise_for_status()
+        stat = json.loads(base64.b64decode(answer.headers["X-Docker-Container-Path-Stat"]))
+        if not stat["mode"] & _GO_MODE_DIRECTORY or stat["linkTarget"]:
+            raise ImageFailed(
+                f"Your image replaces the directory {path} by something else, so no server can start from "
+                "it. Leave out the package that does, or choose another base image.",
+                detail=f"{path} in the image is {stat}",
+            )
+
+    def _read_file(self, container_id: str, path: str) -> bytes:
+        try:
+            stream, _ = self.client.get_archive(container_id, path)
+        except docker.errors.NotFound:
+            return b""
+        return _first_file(b"".join(stream))
+
+
+def _first_file(archive: bytes) -> bytes:
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        for member in tar.getmembers():
+            opened = tar.extractfile(member) if member.isfile() else None
+            if opened is not None:
+                return opened.read()
+    return b""
