@@ -43,7 +43,7 @@ class DS01(LoggingConfigurable):
         "",
         config=True,
         help="""The catalog's architecture: CUDA, CUDA_AMPERE, CUDA_ADA, CUDA_BLACKWELL, ROCM5 or ROCM6.
-        Empty: `$MLC_ARCH`, else read from the GPUs.""",
+        Empty: `$MLC_ARCH`, else read from the GPUs; set it where the Hub may run without them.""",
     )
     limits_file = Unicode(
         "",

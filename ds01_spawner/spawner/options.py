@@ -81,6 +81,7 @@ class StudentOptions(ServerSettings, PooledCalls):
         """Return the form, filled from a link, or from last time."""
         try:
             profiles = request.visible_profiles(await self.profiles(), self.group_names)
+            await self._call(self.site.core.offers.account, self._login)
             await self._call(self.site.core.leases.settle_stale)
             offer = await self._call(self.site.core.offers.offer, self._login, self.group_names)
         except DS01Error as exc:
