@@ -6,9 +6,11 @@ The Hub, the service and the command line read the same configuration and get th
 from __future__ import annotations
 
 import shlex
+import threading
 from datetime import timedelta
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import jupyterhub
 from traitlets import Bool, CaselessStrEnum, Dict, Float, Integer, List, Unicode, Union
@@ -168,6 +170,11 @@ class DS01(LoggingConfigurable):
         300, config=True, help="How long creating and starting a container may take before its lease expires."
     )
 
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._opening = threading.Lock()
+        self._core: Core | None = None
+
     def log_in_as(self, user_name: str) -> str:
         """Return the login name of a Hub user."""
         return user_name if self.login_name is None else str(self.login_name(user_name))
@@ -193,9 +200,15 @@ class DS01(LoggingConfigurable):
             return nvml.read_inventory()
         return read_box(Path(self.inventory))
 
-    @cached_property
+    @property
     def core(self) -> Core:
-        """The use cases on this site's adapters."""
+        """The use cases on this site's adapters; the first call opens the ledger, which may block."""
+        with self._opening:
+            if self._core is None:
+                self._core = self._open()
+            return self._core
+
+    def _open(self) -> Core:
         ledger = Ledger(self.ledger_url)
         offers = Offers(
             ledger=ledger,

@@ -18,6 +18,7 @@ import ssl
 import subprocess
 import tempfile
 import threading
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -158,7 +159,7 @@ def run_hub(folder: Path, environment: dict[str, str]) -> int:
 
 
 def _greet(hub: subprocess.Popen[bytes], log: Path, asked: threading.Event) -> None:
-    while not _is_listening() and hub.poll() is None and not asked.wait(0.3):
+    while not _answers_people() and hub.poll() is None and not asked.wait(0.3):
         pass
     if hub.poll() is None and not asked.is_set():
         print(
@@ -170,6 +171,15 @@ def _greet(hub: subprocess.Popen[bytes], log: Path, asked: threading.Event) -> N
             f"  The Hub's log is {log}. Ctrl-C ends the demo and takes everything away.\n",
             flush=True,
         )
+
+
+def _answers_people() -> bool:
+    """Say whether the Hub answers through its proxy, which listens before it knows the Hub."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{PORT}/hub/health", timeout=2) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
 
 
 def _is_listening() -> bool:

@@ -25,7 +25,7 @@ DEMO_PROGRAMS = {
     "mmdebstrap": "mmdebstrap",
 }
 DEMO_PACKAGES = ("python3-venv", "ca-certificates", "debian-archive-keyring")
-TEST_PROGRAMS = {"gcc": "gcc", "git": "git"}
+TEST_PROGRAMS = {"gcc": "gcc", "git": "git", "initdb": "postgresql"}
 TEST_PACKAGES = ("libc6-dev",)
 BROWSER_PROGRAMS = {"chromium": "chromium"}
 

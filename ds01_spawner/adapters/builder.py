@@ -13,6 +13,7 @@ import signal
 import subprocess
 import tempfile
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -25,6 +26,7 @@ from ds01_spawner.errors import BuildFailed, ConfigBroken, DS01Error, EngineUnav
 TAIL_LINES = 400
 # BuildKit refuses a bigger secret only in the middle of the build.
 MAX_SECRET_BYTES = 500 * 1024
+_WATCH_SECONDS = 0.5
 _GRACE_SECONDS = 10.0
 
 _NO_BUILDKIT = re.compile(
@@ -63,9 +65,6 @@ class Builder:
         secrets = {"ca_bundle": ca_bundle, "pip_config": pip_config, "apt_config": apt_config}
         self._secrets = {name: Path(path) for name, path in secrets.items() if path}
         self._network = build_network
-        self._lock = threading.Lock()
-        self._running: dict[str, list[subprocess.Popen[str]]] = {}
-        self._cancelled: set[subprocess.Popen[str]] = set()
         self._timeout = timeout
 
     def build(
@@ -74,11 +73,14 @@ class Builder:
         dockerfile: str,
         context_files: Mapping[str, bytes],
         on_line: Callable[[str], None],
+        given_up: threading.Event,
     ) -> str:
         """Build, tag and return the image's id; `on_line` gets each line of the log. Blocks.
 
+        Once `given_up` is set, the build ends within a second.
+
         Raises:
-            BuildFailed: a step failed, or the build was cancelled; `detail` is the end of the log.
+            BuildFailed: a step failed, it took too long, or it was given up; `detail` is the end of the log.
             ConfigBroken: the command cannot build with BuildKit, or a file of the site is missing.
             EngineUnavailable: Docker does not answer.
         """
@@ -91,16 +93,8 @@ class Builder:
             arguments = [*self._command, "build", "--progress=plain", "--tag", tag]
             arguments += ["--iidfile", str(image_id), "--file", str(Path(directory, "Dockerfile"))]
             arguments += [f"--network={self._network}"] if self._network else []
-            self._run(tag, [*arguments, *secrets, str(context)], on_line)
+            self._run([*arguments, *secrets, str(context)], on_line, given_up)
             return image_id.read_text(encoding="ascii").strip()
-
-    def cancel(self, tag: str) -> None:
-        """End the builds of `tag` that run now; their `build()` raises `BuildFailed`."""
-        with self._lock:
-            processes = tuple(self._running.get(tag, ()))
-            self._cancelled.update(processes)
-        for process in processes:
-            _end(process)
 
     def _list_secrets(self) -> list[str]:
         arguments: list[str] = []
@@ -116,38 +110,46 @@ class Builder:
             arguments += ["--secret", f"id={name},src={path}"]
         return arguments
 
-    def _run(self, tag: str, arguments: Sequence[str], on_line: Callable[[str], None]) -> None:
-        process = self._start(tag, arguments)
+    def _run(
+        self, arguments: Sequence[str], on_line: Callable[[str], None], given_up: threading.Event
+    ) -> None:
+        process = self._start(arguments)
         tail: deque[str] = deque(maxlen=TAIL_LINES)
         is_over_time = threading.Event()
-        timer = threading.Timer(self._timeout.total_seconds(), _expire, (process, is_over_time))
-        timer.start()
+        watcher = threading.Thread(target=self._watch, args=(process, given_up, is_over_time))
+        watcher.start()
         try:
             for line in process.stdout or ():
                 tail.append(line.rstrip("\n"))
                 on_line(tail[-1])
             process.wait()
         finally:
-            timer.cancel()
             _end(process)
-            with self._lock:
-                self._running[tag].remove(process)
-                was_cancelled = process in self._cancelled
-                self._cancelled.discard(process)
-                if not self._running[tag]:
-                    del self._running[tag]
-        if was_cancelled:
-            raise BuildFailed("The build was cancelled. Start again.", detail="\n".join(tail))
+            watcher.join()
+        if process.returncode == 0:
+            return
+        if given_up.is_set():
+            raise BuildFailed("The build was given up. Start again.", detail="\n".join(tail))
         if is_over_time.is_set():
             raise BuildFailed(
                 f"The build took longer than {self._timeout.total_seconds() / 60:.0f} minutes and was ended. "
                 "Ask for fewer packages, or ask your admin for a longer limit.",
                 detail="\n".join(tail),
             )
-        if process.returncode != 0:
-            raise _translate(tail)
+        raise _translate(tail)
 
-    def _start(self, tag: str, arguments: Sequence[str]) -> subprocess.Popen[str]:
+    def _watch(
+        self, process: subprocess.Popen[str], given_up: threading.Event, is_over_time: threading.Event
+    ) -> None:
+        """End a build that nobody waits for any more, or that takes too long."""
+        deadline = time.monotonic() + self._timeout.total_seconds()
+        while process.poll() is None and not given_up.wait(_WATCH_SECONDS):
+            if time.monotonic() > deadline:
+                is_over_time.set()
+                break
+        _end(process)
+
+    def _start(self, arguments: Sequence[str]) -> subprocess.Popen[str]:
         environment = {**os.environ, "DOCKER_BUILDKIT": "1"}
         if self._docker_host:
             environment["DOCKER_HOST"] = self._docker_host
@@ -155,7 +157,7 @@ class Builder:
             # A context would win over the host that was asked for.
             environment.pop("DOCKER_CONTEXT", None)
         try:
-            process = subprocess.Popen(
+            return subprocess.Popen(
                 arguments,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -168,9 +170,6 @@ class Builder:
             )
         except OSError as exc:
             raise _site_error(f"docker_command: {self._command[0]} cannot be run", str(exc)) from exc
-        with self._lock:
-            self._running.setdefault(tag, []).append(process)
-        return process
 
 
 def _write_files(context: Path, files: Mapping[str, bytes]) -> None:
@@ -182,11 +181,6 @@ def _write_files(context: Path, files: Mapping[str, bytes]) -> None:
         path.write_bytes(content)
         # The mode counts in BuildKit's cache key: it must not depend on the umask of the Hub.
         path.chmod(0o644)
-
-
-def _expire(process: subprocess.Popen[str], is_over_time: threading.Event) -> None:
-    is_over_time.set()
-    _end(process)
 
 
 def _end(process: subprocess.Popen[str]) -> None:

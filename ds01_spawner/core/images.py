@@ -33,7 +33,7 @@ class Build:
     def __init__(self, content: _Content) -> None:
         self.content = content
         self.future: Future[BuiltImage] = Future()
-        self.tag = ""
+        self.given_up = threading.Event()
         self.listeners: list[Tell] = []
         self._told: list[str] = []
 
@@ -114,15 +114,12 @@ class Images:
         return build
 
     def leave(self, build: Build, tell: Tell) -> None:
-        """Wait no longer; a build that nobody waits for ends, which may take seconds."""
+        """Wait no longer; a build that nobody waits for ends."""
         with self._lock:
             build.listeners.remove(tell)
-            if build.listeners:
-                return
-            if self._builds.get(build.content) is build:
+            if not build.listeners:
                 del self._builds[build.content]
-        if not build.future.done() and not build.future.cancel():
-            self._builder.cancel(build.tag)
+                build.given_up.set()
 
     def _make(self, build: Build, base: BaseImage, request: ServerRequest) -> BuiltImage:
         local = self._base(base.image, build.tell, is_hers=bool(request.base_image))
@@ -133,20 +130,21 @@ class Images:
         probe = self._engine.probe(spec.base)
         image.check_base(spec, probe)
         template = _read_template()
-        build.tag = image.tag(spec, template)
         build.tell("Building your image. Nobody built this one before; the next start skips this step.")
+        tag = image.tag(spec, template)
         self._builder.build(
-            build.tag,
+            tag,
             image.render_dockerfile(spec, probe, template),
             image.context_files(spec, probe),
-            self._step_teller(build),
+            _step_teller(build),
+            build.given_up,
         )
-        log.info("built %s on %s", build.tag, base.image)
+        log.info("built %s on %s", tag, base.image)
         made = self._find(base, spec)
         if made is None:
             raise ConfigBroken(
                 "Your image was built and is not where servers run. Please tell your admin.",
-                detail=f"{build.tag} is not on the Docker Engine of c.DS01.docker_host",
+                detail=f"{tag} is not on the Docker Engine of c.DS01.docker_host",
             )
         return replace(made, was_built=True)
 
@@ -156,19 +154,6 @@ class Images:
         if built is None:
             return None
         return BuiltImage(tag=tag, id=built.id, base=base, was_built=False, labels=built.labels)
-
-    def _step_teller(self, build: Build) -> Callable[[str], None]:
-        """Return a reader of the build's log that tells each step once, when it starts or fails."""
-        reader = ProgressReader()
-
-        def read(line: str) -> None:
-            if not build.listeners:
-                self._builder.cancel(build.tag)
-            step = reader.read(line)
-            if step is not None and step.state in ("started", "failed"):
-                build.tell(f"{step}{' failed' if step.state == 'failed' else ''}")
-
-        return read
 
     def spec(self, base: BaseImage, base_id: str, request: ServerRequest) -> ImageSpec:
         """Return everything that goes into the image, as a value."""
@@ -218,3 +203,15 @@ class Images:
 
 def _read_template() -> str:
     return (template_directory() / "Dockerfile.j2").read_text(encoding="utf-8")
+
+
+def _step_teller(build: Build) -> Callable[[str], None]:
+    """Return a reader of the build's log that tells each step once, when it starts or fails."""
+    reader = ProgressReader()
+
+    def read(line: str) -> None:
+        step = reader.read(line)
+        if step is not None and step.state in ("started", "failed"):
+            build.tell(f"{step}{' failed' if step.state == 'failed' else ''}")
+
+    return read

@@ -80,10 +80,11 @@ class StudentOptions(ServerSettings, PooledCalls):
     async def render_options_form(self) -> str:
         """Return the form, filled from a link, or from last time."""
         try:
+            core = await self._core()
             profiles = request.visible_profiles(await self.profiles(), self.group_names)
-            await self._call(self.site.core.offers.account, self._login)
-            await self._call(self.site.core.leases.settle_stale)
-            offer = await self._call(self.site.core.offers.offer, self._login, self.group_names)
+            await self._call(core.offers.account, self._login)
+            await self._call(core.leases.settle_stale)
+            offer = await self._call(core.offers.offer, self._login, self.group_names)
         except DS01Error as exc:
             self.log.error("the form cannot be shown: %s", exc.detail or exc)
             return form.render_problem(str(exc))
@@ -144,13 +145,14 @@ class StudentOptions(ServerSettings, PooledCalls):
         began = asyncio.get_running_loop().time()
         try:
             parsed = request.parse_options(options)
+            core = await self._core()
             profile = request.find_profile(await self.profiles(), parsed.profile, self.group_names)
             self._override(request.overrides_for(profile, parsed))
             asked = request.build_request(parsed, profile, self._defaults())
-            await self._call(self.site.core.leases.settle_stale)
+            await self._call(core.leases.settle_stale)
             self._prepared = await self._call(
                 assembly.decide,
-                self.site.core.offers,
+                core.offers,
                 asked,
                 login=self._login,
                 groups=self.group_names,

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, ParamSpec, TypeVar
 
 from traitlets.config import LoggingConfigurable
 
+from ..core import Core
 from ..site import DS01
 
 P = ParamSpec("P")
@@ -50,6 +51,10 @@ class PooledCalls(LoggingConfigurable):
         self._calls.add(future)
         future.add_done_callback(self._calls.discard)
         return await asyncio.wrap_future(future)
+
+    async def _core(self) -> Core:
+        """Return the site's use cases; the first time that opens the ledger, in a thread."""
+        return await self._call(lambda: self.site.core)
 
     async def _calls_done(self) -> None:
         while self._calls:

@@ -18,7 +18,7 @@ from traitlets import Bool, CaselessStrEnum, Integer, Unicode, default
 
 from .. import mlc
 from ..errors import DS01Error, EngineUnavailable
-from ..model import LeaseState
+from ..model import Lease, LeaseState
 from .progress import Progress
 from .refusal import SpawnRefused
 from .starting import StartSteps
@@ -89,6 +89,10 @@ class DS01Spawner(StartSteps, DockerSpawner):  # type: ignore[misc]
         try:
             await self._calls_done()
             return await self._start()
+        except asyncio.CancelledError:
+            # Who cancels wants the server gone, also one that ran before.
+            self._is_adopting = False
+            raise
         except DS01Error as exc:
             raise SpawnRefused(exc) from exc
         except (docker.errors.DockerException, RequestException) as exc:
@@ -157,36 +161,40 @@ class DS01Spawner(StartSteps, DockerSpawner):  # type: ignore[misc]
                 await self._settle(ended=True)
             except DS01Error as exc:
                 self.log.error("%s cannot be stopped yet: %s", self._log_name, exc.detail or exc)
-                self._keep(asyncio.ensure_future(self._settle_later()))
+                self._keep(asyncio.ensure_future(self._settle_later(self._login, self.name)))
         self._unsettled = self._is_adopting = False
         self._last_status = 0
         self.clear_state()
 
-    async def _settle_later(self) -> None:
-        """Try to end a server until it is ended, or started again."""
+    async def _settle_later(self, login: str, server: str) -> None:
+        """Try to end a server until it is ended, or started again; the Hub may forget it meanwhile."""
         for pause_seconds in itertools.chain(RETRY_SECONDS, itertools.repeat(RETRY_SECONDS[-1])):
             await asyncio.sleep(pause_seconds)
-            if self.user.spawners[self.name].active:
+            current = self.user.spawners.get(server)
+            if current is not None and current.active:
                 return
             try:
-                await self._settle(ended=True)
+                await self._settle_as(login, server, ended=True)
             except DS01Error as exc:
-                self.log.warning("%s cannot be stopped yet: %s", self._log_name, exc.detail or exc)
+                self.log.warning("%s of %s cannot be ended yet: %s", server, login, exc.detail or exc)
             else:
                 return
 
     async def delete_forever(self) -> None:
         """End what is still held for a server that the Hub forgets."""
         await self._calls_done()
-        await self._settle(ended=True)
+        try:
+            await self._settle(ended=True)
+        except DS01Error as exc:
+            self.log.error("%s cannot be ended yet: %s", self._log_name, exc.detail or exc)
+            self._keep(asyncio.ensure_future(self._settle_later(self._login, self.name)))
 
     async def _settle(self, *, ended: bool) -> None:
-        lease = await self._call(
-            self.site.core.leases.settle_server,
-            self._login,
-            self.name,
-            ended=ended,
-            grace_seconds=self.stop_grace_seconds,
-        )
+        lease = await self._settle_as(self._login, self.name, ended=ended)
         self._is_held = lease is not None and lease.state is LeaseState.HELD
         self._unsettled = False
+
+    async def _settle_as(self, login: str, server: str, *, ended: bool) -> Lease | None:
+        leases = (await self._core()).leases
+        grace = self.stop_grace_seconds
+        return await self._call(leases.settle_server, login, server, ended=ended, grace_seconds=grace)

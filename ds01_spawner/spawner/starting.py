@@ -110,8 +110,7 @@ class StartSteps(StudentOptions):
         try:
             built = await result_of(build.future)
         finally:
-            # Ending a build takes longer than a cancelled start may.
-            self.executor.submit(images.leave, build, self.tell)
+            images.leave(build, self.tell)
         self.tell("The image is built.", 65)
         return built
 

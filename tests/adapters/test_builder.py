@@ -7,7 +7,9 @@ import ssl
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
+from threading import Event
 
 import docker
 import jupyterhub
@@ -135,7 +137,7 @@ def build(
     def run(spec: ImageSpec) -> Built:
         found, lines, name = probe(spec.base), list[str](), tag(spec, TEMPLATE)
         dockerfile = render_dockerfile(spec, found, TEMPLATE)
-        image_id = builder.build(name, dockerfile, context_files(spec, found), lines.append)
+        image_id = builder.build(name, dockerfile, context_files(spec, found), lines.append, Event())
         made.append(name)
         return Built(tag=name, id=image_id, steps=tuple(parse_progress(lines)))
 
@@ -256,7 +258,7 @@ def test_the_settings_of_the_site_are_in_force_during_a_build(
     spec, found = replace(PLAIN, **change), probe(BASE)  # type: ignore[arg-type]
     builder = Builder(docker_command=DOCKER, docker_host=docker_host, ca_bundle=CA_BUNDLE, **{setting: file})
     with pytest.raises(BuildFailed) as caught:
-        builder.build(TAG, render_dockerfile(spec, found, TEMPLATE), context_files(spec, found), len)
+        builder.build(TAG, render_dockerfile(spec, found, TEMPLATE), context_files(spec, found), len, Event())
     assert words in caught.value.detail
 
 
@@ -306,7 +308,7 @@ def test_what_does_not_exist_is_said(
 ) -> None:
     spec, found = replace(PLAIN, **change), probe(BASE)  # type: ignore[arg-type]
     with pytest.raises(BuildFailed, match=words):
-        builder.build(TAG, render_dockerfile(spec, found, TEMPLATE), context_files(spec, found), len)
+        builder.build(TAG, render_dockerfile(spec, found, TEMPLATE), context_files(spec, found), len, Event())
 
 
 def test_a_base_without_python_is_refused_before_any_build(build: Callable[[ImageSpec], Built]) -> None:
@@ -331,21 +333,35 @@ def test_a_base_whose_python_is_externally_managed_takes_packages(
     mark = (
         "RUN touch $(python3 -c 'import sysconfig; print(sysconfig.get_path(\"stdlib\"))')/EXTERNALLY-MANAGED"
     )
-    builder.build(TAG, f"FROM {BASE}\n{mark}\n", {}, len)
+    builder.build(TAG, f"FROM {BASE}\n{mark}\n", {}, len, Event())
     built = build(replace(PLAIN, base=TAG))
     assert ask(engine, built.tag, "python3", "-c", "import six; print(six.__name__)").strip() == "six"
     engine.images.remove(TAG)
 
 
-def test_a_cancelled_build_ends_at_once_and_leaves_no_tag(
+def test_a_build_that_is_given_up_ends_and_leaves_no_tag(
     engine: docker.DockerClient, builder: Builder
 ) -> None:
-    def cancel(line: str) -> None:
-        if "[2/2] RUN sleep" in line:
-            builder.cancel(TAG)
+    given_up = Event()
 
-    with pytest.raises(BuildFailed, match="cancelled"):
-        builder.build(TAG, f"FROM {BASE}\nRUN sleep 3600 # {os.urandom(4).hex()}\n", {}, cancel)
+    def give_up(line: str) -> None:
+        if "[2/2] RUN sleep" in line:
+            given_up.set()
+
+    sleeping = f"FROM {BASE}\nRUN sleep 3600 # {os.urandom(4).hex()}\n"
+    with pytest.raises(BuildFailed, match="given up"):
+        builder.build(TAG, sleeping, {}, give_up, given_up)
+    with pytest.raises(ImageNotFound):
+        engine.images.get(TAG)
+
+
+def test_a_build_that_takes_too_long_is_ended_and_says_so(
+    engine: docker.DockerClient, docker_host: str
+) -> None:
+    impatient = Builder(docker_command=DOCKER, docker_host=docker_host, timeout=timedelta(seconds=1))
+    sleeping = f"FROM {BASE}\nRUN sleep 3600 # {os.urandom(4).hex()}\n"
+    with pytest.raises(BuildFailed, match="took longer"):
+        impatient.build(TAG, sleeping, {}, len, Event())
     with pytest.raises(ImageNotFound):
         engine.images.get(TAG)
 
@@ -367,7 +383,9 @@ class DockerThatHangs:
 
 
 def build_with(command: tuple[str, ...], docker_host: str = "unix:///nowhere", **settings: str) -> None:
-    Builder(docker_command=command, docker_host=docker_host, **settings).build(TAG, "FROM x\n", {}, len)
+    Builder(docker_command=command, docker_host=docker_host, **settings).build(
+        TAG, "FROM x\n", {}, len, Event()
+    )
 
 
 def test_a_missing_buildx_is_said_with_its_cure() -> None:
@@ -407,6 +425,6 @@ def test_a_process_that_was_given_up_is_gone() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        builder.build(TAG, "FROM x\n", {}, give_up)
+        builder.build(TAG, "FROM x\n", {}, give_up, Event())
     with pytest.raises(ProcessLookupError):
         os.kill(processes[0], 0)
