@@ -2,7 +2,8 @@
 """Install the Debian packages that the demo or the tests need, and only those that are missing.
 
 Guarantees: with everything present nothing is downloaded and nothing is changed; a Docker Engine that
-came from elsewhere (docker-ce) is never replaced by Debian's.
+came from elsewhere (docker-ce) is never replaced by Debian's; PostgreSQL comes without a cluster, so
+no service of it starts, unless the machine's own settings for clusters were there first.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import argparse
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 from machine import SYSTEM_PATH, main_guard, require_debian_root, run
 
@@ -27,6 +29,9 @@ DEMO_PROGRAMS = {
 DEMO_PACKAGES = ("python3-venv", "ca-certificates", "debian-archive-keyring")
 TEST_PROGRAMS = {"gcc": "gcc", "git": "git", "initdb": "postgresql"}
 TEST_PACKAGES = ("libc6-dev",)
+# Where Debian has programs that are on nobody's path.
+HIDDEN_PATHS = ("/usr/libexec/docker", *map(str, Path("/usr/lib/postgresql").glob("*/bin")))
+CLUSTER_SETTINGS = Path("/etc/postgresql-common/createcluster.conf")
 BROWSER_PROGRAMS = {"chromium": "chromium"}
 
 
@@ -44,7 +49,7 @@ def list_missing(purpose: str, *, browser: bool) -> list[str]:
         packages += TEST_PACKAGES
     if browser:
         programs |= BROWSER_PROGRAMS
-    search = f"{SYSTEM_PATH}:/usr/libexec/docker"
+    search = ":".join((SYSTEM_PATH, *HIDDEN_PATHS))
     missing = [package for program, package in programs.items() if shutil.which(program, path=search) is None]
     missing += [package for package in packages if not is_installed(package)]
     return list(dict.fromkeys(missing))
@@ -52,6 +57,10 @@ def list_missing(purpose: str, *, browser: bool) -> list[str]:
 
 def install(packages: list[str]) -> None:
     """Install packages with apt-get, without questions and without what they only recommend."""
+    if "postgresql" in packages and not CLUSTER_SETTINGS.exists():
+        # The tests start a server of their own: the package shall make no cluster, so starts no service.
+        CLUSTER_SETTINGS.parent.mkdir(parents=True, exist_ok=True)
+        CLUSTER_SETTINGS.write_text("create_main_cluster = false\n")
     env = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     run(["apt-get", "update"], env=env)
     run(["apt-get", "install", "-y", "--no-install-recommends", *packages], env=env)

@@ -13,9 +13,8 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from fractions import Fraction
-from itertools import groupby
 from typing import Any
 
 import sqlalchemy as sa
@@ -25,18 +24,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from ..allocator import LeaseDraft, PoolView, slot_order
 from ..errors import DS01Error, LedgerUnavailable, RequestRefused
 from ..model import LOCAL_NODE, Holdings, Lease, LeaseState, Slot
+from .migrations import statements
 from .migrations.database import WRITES, open_engine
-from .migrations.schema import (
-    IS_LIVE,
-    lease_events,
-    lease_slots,
-    leases,
-    pool,
-    slots,
-    to_lease,
-    to_row,
-    to_slot,
-)
+from .migrations.schema import leases, slots, to_row
+from .migrations.statements import read_holdings, read_known_slots, read_leases, read_pool, read_slots
 
 _UNAVAILABLE = (
     "The record of who holds which GPU cannot be read or written just now, so no server can be started. "
@@ -77,12 +68,11 @@ class Ledger:
         if any(slot.node != node for slot in inventory_slots):
             raise ValueError(f"an inventory of {node} holds a slot of another node")
         with self._read() as connection:
-            if {slot.uuid: slot for slot in _read_slots(connection, node)} == found:
+            if {slot.uuid: slot for slot in read_slots(connection, node)} == found:
                 return
         with self._write() as connection:
             here = slots.c.node == node
-            rows = connection.execute(sa.select(slots).where(here))
-            known = {row.uuid: (to_slot(row), row.present) for row in rows}
+            known = read_known_slots(connection, node)
             for uuid in known.keys() - found.keys():
                 if known[uuid][1]:
                     gone = sa.update(slots).where(here, slots.c.uuid == uuid)
@@ -99,7 +89,7 @@ class Ledger:
     def slots(self) -> tuple[Slot, ...]:
         """Return the slots that are present, of all nodes, in the order of their index."""
         with self._read() as connection:
-            return tuple(sorted(_read_slots(connection), key=slot_order))
+            return tuple(sorted(read_slots(connection), key=slot_order))
 
     def view(self, user: str, *, node: str = LOCAL_NODE) -> PoolView:
         """Return what a decision for `user` would see now; it may be old when it is read."""
@@ -160,42 +150,40 @@ class Ledger:
     def release(self, lease_id: int, now: datetime, why: str) -> bool:
         """End the lease and free its slots; False if it had ended before, or never was."""
         with self._write() as connection:
-            lease = next(_read_leases(connection, leases.c.id == lease_id, IS_LIVE), None)
-            if lease is None:
+            user = connection.scalar(statements.END_LEASE, {"lease": lease_id})
+            if user is None:
                 return False
-            ended = sa.update(leases).where(leases.c.id == lease_id)
-            connection.execute(ended.values(state=LeaseState.RELEASED, deadline=None))
-            freed = sa.update(lease_slots).where(lease_slots.c.lease_id == lease_id)
-            connection.execute(freed.values(live=False))
-            _insert_event(connection, lease_id, now, "released", lease.user, why)
+            connection.execute(statements.FREE_SLOTS, {"lease": lease_id})
+            _insert_event(connection, lease_id, now, "released", user, why)
         return True
 
     def lease(self, lease_id: int) -> Lease | None:
         """Return the lease, released or not."""
-        return self._find(leases.c.id == lease_id)
+        return self._find(statements.LEASE, id=lease_id)
 
     def live_leases(self, user: str | None = None) -> tuple[Lease, ...]:
         """Return the leases that are not released, of one user or of all, the oldest first."""
-        mine = () if user is None else (leases.c.user_name == user,)
         with self._read() as connection:
-            return tuple(_read_leases(connection, IS_LIVE, *mine))
+            if user is None:
+                return tuple(read_leases(connection, statements.LIVE_LEASES))
+            return tuple(read_leases(connection, statements.LIVE_LEASES_OF_USER, user=user))
 
     def find_live(self, user: str, server: str) -> Lease | None:
         """Return the live lease of the user's server; "" is the default server."""
-        return self._find(IS_LIVE, leases.c.user_name == user, leases.c.server_name == server)
+        return self._find(statements.LIVE_LEASE_OF_SERVER, user=user, server=server)
 
     def by_container(self, name: str, *, node: str = LOCAL_NODE) -> Lease | None:
         """Return the live lease whose container has this whole name."""
-        return self._find(IS_LIVE, leases.c.node == node, leases.c.container_name == name)
+        return self._find(statements.LIVE_LEASE_OF_CONTAINER, node=node, container=name)
 
     def by_nonce(self, nonce: str) -> Lease | None:
         """Return the lease with this nonce, released or not."""
-        return self._find(leases.c.nonce == nonce)
+        return self._find(statements.LEASE_OF_NONCE, nonce=nonce)
 
     def holdings(self, user: str) -> Holdings:
         """Return what the user's live leases sum up to, over all nodes."""
         with self._read() as connection:
-            return _read_holdings(connection, user)
+            return read_holdings(connection, user)
 
     @contextmanager
     def _read(self) -> Iterator[sa.Connection]:
@@ -205,20 +193,20 @@ class Ledger:
     @contextmanager
     def _write(self) -> Iterator[sa.Connection]:
         with _translating(), self._writer.begin() as connection:
-            bumped = connection.execute(sa.update(pool).values(epoch=pool.c.epoch + 1))
+            bumped = connection.execute(statements.BUMP_EPOCH)
             if bumped.rowcount != 1:
                 # Without the row nothing serialises writers, and they would not notice.
                 raise LedgerUnavailable(_UNAVAILABLE, detail="the ledger's pool table lacks its one row")
             yield connection
 
-    def _find(self, *conditions: sa.ColumnElement[bool]) -> Lease | None:
+    def _find(self, statement: sa.Select[Any], **values: object) -> Lease | None:
         with self._read() as connection:
-            return next(_read_leases(connection, *conditions), None)
+            return next(read_leases(connection, statement, **values), None)
 
     def _change(self, lease_id: int, now: datetime, kind: str, why: str, **values: Any) -> Lease:
         """Change a live lease; nothing is written, no event either, if it is so already."""
         with self._write() as connection:
-            before = next(_read_leases(connection, leases.c.id == lease_id, IS_LIVE), None)
+            before = next(read_leases(connection, statements.LIVE_LEASE, id=lease_id), None)
             if before is None:
                 raise RequestRefused(_ENDED, detail=f"lease {lease_id} is not live, so not {kind}")
             after = replace(before, **values)
@@ -236,88 +224,73 @@ def _translating() -> Iterator[None]:
         raise LedgerUnavailable(_UNAVAILABLE, detail=f"{type(error).__name__}: {error}") from error
 
 
-def _read_slots(connection: sa.Connection, node: str | None = None) -> tuple[Slot, ...]:
-    here = () if node is None else (slots.c.node == node,)
-    rows = connection.execute(sa.select(slots).where(slots.c.present, *here))
-    return tuple(to_slot(row) for row in rows)
-
-
 def _read_view(connection: sa.Connection, user: str, node: str) -> PoolView:
-    taken = sa.select(lease_slots.c.slot_uuid).where(lease_slots.c.live, lease_slots.c.node == node)
-    return PoolView(
-        slots=_read_slots(connection, node),
-        taken=frozenset(connection.scalars(taken)),
-        holdings=_read_holdings(connection, user),
-    )
-
-
-def _read_holdings(connection: sa.Connection, user: str) -> Holdings:
-    mine = tuple(_read_leases(connection, IS_LIVE, leases.c.user_name == user))
-    return Holdings(
-        containers=len(mine),
-        slots=sum(len(lease.slots) for lease in mine),
-        gpu_share=sum((lease.share for lease in mine), Fraction(0)),
-    )
-
-
-def _read_leases(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> Iterator[Lease]:
-    """Yield leases with their slots, the oldest first; one statement, so that both are of one moment."""
-    query = (
-        sa.select(
-            leases,
-            lease_slots.c.slot_uuid,
-            lease_slots.c.profile,
-            lease_slots.c.share_numerator,
-            lease_slots.c.share_denominator,
-        )
-        .select_from(leases.outerjoin(lease_slots))
-        .where(*conditions)
-        .order_by(leases.c.id, lease_slots.c.position)
-    )
-    for _, rows in groupby(connection.execute(query).all(), key=lambda row: row.id):
-        yield to_lease(tuple(rows))
+    present, taken = read_pool(connection, node)
+    return PoolView(slots=present, taken=taken, holdings=read_holdings(connection, user))
 
 
 def _refuse_second_lease(connection: sa.Connection, draft: LeaseDraft) -> None:
-    same = (leases.c.node == draft.node, leases.c.container_name == draft.container_name)
-    if connection.execute(sa.select(leases.c.id).where(IS_LIVE, *same)).first() is not None:
+    same = {"node": draft.node, "container": draft.container_name}
+    if connection.execute(statements.LIVE_ID_OF_CONTAINER, same).first() is not None:
         raise RequestRefused(_SECOND)
 
 
 def _insert_lease(connection: sa.Connection, draft: LeaseDraft, chosen: Sequence[Slot]) -> Lease:
-    inserted = connection.execute(
-        sa.insert(leases).values(
-            nonce=draft.nonce,
-            node=draft.node,
-            user_name=draft.user,
-            server_name=draft.server,
-            group_name=draft.group,
-            container_name=draft.container_name,
-            state=LeaseState.PENDING,
-            fingerprint=draft.fingerprint,
-            created_at=draft.created_at,
-            deadline=draft.deadline,
-        )
-    )
+    """Insert a pending lease with its slots, and return it as it would be read back."""
+    row = {
+        "nonce": draft.nonce,
+        "node": draft.node,
+        "user_name": draft.user,
+        "server_name": draft.server,
+        "group_name": draft.group,
+        "container_name": draft.container_name,
+        "state": LeaseState.PENDING,
+        "fingerprint": draft.fingerprint,
+        "created_at": draft.created_at,
+        "deadline": draft.deadline,
+    }
+    inserted = connection.execute(statements.INSERT_LEASE, row)
     lease_id = next(iter(inserted.inserted_primary_key or ()))
-    for position, slot in enumerate(chosen):
-        connection.execute(
-            sa.insert(lease_slots).values(
-                lease_id=lease_id,
-                position=position,
-                node=slot.node,
-                slot_uuid=slot.uuid,
-                profile=slot.profile,
-                share_numerator=slot.share.numerator,
-                share_denominator=slot.share.denominator,
-                live=True,
-            )
-        )
-    return next(_read_leases(connection, leases.c.id == lease_id))
+    if chosen:
+        rows = [_to_lease_slot(lease_id, position, slot) for position, slot in enumerate(chosen)]
+        connection.execute(statements.INSERT_LEASE_SLOT, rows)
+    return _make_pending(lease_id, draft, chosen)
+
+
+def _to_lease_slot(lease_id: int, position: int, slot: Slot) -> dict[str, object]:
+    return {
+        "lease_id": lease_id,
+        "position": position,
+        "node": slot.node,
+        "slot_uuid": slot.uuid,
+        "profile": slot.profile,
+        "share_numerator": slot.share.numerator,
+        "share_denominator": slot.share.denominator,
+        "live": True,
+    }
+
+
+def _make_pending(lease_id: int, draft: LeaseDraft, chosen: Sequence[Slot]) -> Lease:
+    return Lease(
+        id=lease_id,
+        nonce=draft.nonce,
+        user=draft.user,
+        server=draft.server,
+        container_name=draft.container_name,
+        state=LeaseState.PENDING,
+        slots=tuple(slot.uuid for slot in chosen),
+        share=sum((slot.share for slot in chosen), Fraction(0)),
+        created_at=draft.created_at.astimezone(timezone.utc),
+        deadline=draft.deadline.astimezone(timezone.utc),
+        fingerprint=draft.fingerprint,
+        group=draft.group,
+        has_full_gpu=any(slot.is_full_gpu for slot in chosen),
+        node=draft.node,
+    )
 
 
 def _insert_event(
     connection: sa.Connection, lease_id: int | None, at: datetime, kind: str, who: str, why: str
 ) -> None:
     values = {"lease_id": lease_id, "at": at, "kind": kind, "who": who, "why": why}
-    connection.execute(sa.insert(lease_events).values(values))
+    connection.execute(statements.INSERT_EVENT, values)

@@ -7,7 +7,6 @@ import os
 import stat
 import tempfile
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -41,10 +40,18 @@ SECOND = replace(SMALL, uuid="MIG-1", index="0:1")
 FULL = replace(SMALL, uuid="GPU-2", gpu_uuid="GPU-2", index="2", profile=FULL_GPU, share=Fraction(1))
 
 
+pytest_plugins = ("tests.adapters.postgres",)
+
+
 @pytest.fixture
-def url(tmp_path: Path) -> str:
-    """Where the ledger of a test is: another database would be another value here."""
+def sqlite_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'ledger.sqlite'}"
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest) -> str:
+    """Where the ledger of a test is: an empty database of each kind."""
+    return str(request.getfixturevalue(f"{request.param}_url"))
 
 
 @pytest.fixture
@@ -395,42 +402,6 @@ def test_the_database_itself_refuses_a_second_live_lease_for_a_container(
         sql.execute(sa.text("UPDATE leases SET state = 'held' WHERE id = :id"), {"id": first.id})
 
 
-def cycle(url: str, marks: str, user: str, wanted: int) -> None:
-    """Reserve and release `wanted` times; a file per slot shows who is on it, past the ledger."""
-    ledger = Ledger(url)
-    done = 0
-    while done < wanted:
-        try:
-            lease = ledger.reserve(draft(user), take_free)
-        except NothingFree:
-            continue
-        mark = Path(marks, lease.slots[0])
-        mark.touch(exist_ok=False)
-        ledger.activate(lease.id, f"{user}-{done}", NOW)
-        mark.unlink()
-        ledger.release(lease.id, NOW, "stopped")
-        done += 1
-    ledger.close()
-
-
-def test_four_processes_never_have_one_slot_at_once_and_lose_nothing(
-    ledger: Ledger, url: str, sql: sa.Connection, tmp_path: Path
-) -> None:
-    ledger.write_slots([SMALL, SECOND, replace(SMALL, uuid="MIG-2", index="0:2")], NOW)
-    marks = tmp_path / "marks"
-    marks.mkdir()
-    spawn = multiprocessing.get_context("spawn")
-    workers = [spawn.Process(target=cycle, args=(url, str(marks), f"user{n}", 50)) for n in range(4)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(timeout=60)
-    assert [worker.exitcode for worker in workers] == [0, 0, 0, 0]
-    kinds = Counter(kind for kind, _, _ in events(sql))
-    assert (kinds["pending"], kinds["activated"], kinds["released"]) == (200, 200, 200)
-    assert ledger.live_leases() == ()
-
-
 # Opening, and what can go wrong
 
 
@@ -479,13 +450,27 @@ def test_a_new_file_is_its_owners_alone_and_so_is_its_folder(tmp_path: Path) -> 
     ledger.close()
 
 
-def test_what_is_committed_is_on_the_disk_and_keys_are_checked(ledger: Ledger) -> None:
+def test_what_sqlite_commits_is_on_the_disk_and_its_keys_are_checked(sqlite_url: str) -> None:
+    ledger = Ledger(sqlite_url)
     with ledger._writer.connect() as connection:
         pragmas = {
             name: connection.scalar(sa.text(f"PRAGMA {name}")) for name in ("synchronous", "foreign_keys")
         }
         assert pragmas == {"synchronous": 2, "foreign_keys": 1}
         assert connection.scalar(sa.text("PRAGMA journal_mode")) == "wal"
+    ledger.close()
+
+
+def test_what_postgres_commits_is_on_the_disk_whatever_its_default_is(postgres_url: str) -> None:
+    engine = sa.create_engine(postgres_url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as admin:
+        admin.execute(sa.text(f"ALTER DATABASE {engine.url.database} SET synchronous_commit = off"))
+    engine.dispose()
+    ledger = Ledger(postgres_url)
+    with ledger._writer.connect() as connection:
+        assert connection.scalar(sa.text("SHOW synchronous_commit")) == "on"
+        assert connection.scalar(sa.text("SHOW transaction_isolation")) == "read committed"
+    ledger.close()
 
 
 def assert_unavailable(call: Callable[[], object]) -> str:
@@ -554,7 +539,7 @@ class TestAnotherWriterDoesNotEnd:
     def test_a_reservation_is_refused_and_works_when_it_has_ended(self, url: str, ledger: Ledger) -> None:
         impatient = Ledger(url, busy_timeout=timedelta(milliseconds=20))
         with ledger._write():
-            assert "locked" in assert_unavailable(lambda: impatient.reserve(draft(), take()))
+            assert "lock" in assert_unavailable(lambda: impatient.reserve(draft(), take()))
             assert impatient.live_leases() == ()
         lease = impatient.reserve(draft(), take())
         assert ledger.live_leases() == (lease,)

@@ -24,7 +24,7 @@ _MIGRATION_LOCK = 0x6473_3031
 def open_engine(url: str, busy_timeout: timedelta) -> sa.Engine:
     """Return an engine on the database at `url`, its tables created or migrated.
 
-    `busy_timeout` is how long a writer on SQLite waits for its turn.
+    `busy_timeout` is how long a writer waits for its turn.
 
     Raises:
         LedgerUnavailable: a SQLite URL that names no file.
@@ -41,8 +41,7 @@ def open_engine(url: str, busy_timeout: timedelta) -> sa.Engine:
 
 def _create_engine(url: sa.URL, busy_timeout: timedelta) -> sa.Engine:
     if url.get_backend_name() != "sqlite":
-        # Each statement must see what the writer before it committed; ping, since servers restart.
-        return sa.create_engine(url, isolation_level="READ COMMITTED", pool_pre_ping=True)
+        return _create_server_engine(url, busy_timeout)
     if url.database in (None, "", ":memory:") or url.query:
         raise LedgerUnavailable(
             "The ledger of this hub is set up wrongly, so no server can be started. Tell its administrators.",
@@ -53,6 +52,37 @@ def _create_engine(url: sa.URL, busy_timeout: timedelta) -> sa.Engine:
     sa.event.listen(engine, "connect", _prepare_sqlite)
     sa.event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _create_server_engine(url: sa.URL, busy_timeout: timedelta) -> sa.Engine:
+    if url.drivername == "postgresql":
+        # SQLAlchemy 2.0 would take psycopg2, which the `postgres` extra does not bring.
+        url = url.set(drivername="postgresql+psycopg")
+    # Each statement must see what the writer before it committed; ping, since servers restart.
+    engine = sa.create_engine(url, isolation_level="READ COMMITTED", pool_pre_ping=True)
+    if engine.dialect.name == "postgresql":
+        sa.event.listen(engine, "connect", _PreparePostgres(busy_timeout))
+    return engine
+
+
+class _PreparePostgres:
+    """Tell a new connection how long to wait for its turn, and to answer when it is on the disk.
+
+    Without the first a writer waits for ever; the second counts where a server's default is `off`.
+    """
+
+    def __init__(self, busy_timeout: timedelta) -> None:
+        # 0 would mean without an end.
+        self._milliseconds = max(1, round(busy_timeout.total_seconds() * 1000))
+
+    def __call__(self, dbapi_connection: Any, _record: object) -> None:
+        with closing(dbapi_connection.cursor()) as cursor:
+            cursor.execute(f"SET lock_timeout = {self._milliseconds}")
+            cursor.execute(
+                "SELECT set_config('synchronous_commit', 'on', false)"
+                " WHERE current_setting('synchronous_commit') = 'off'"
+            )
+        dbapi_connection.commit()
 
 
 def _create_private_file(path: str) -> None:

@@ -1,4 +1,4 @@
-"""The ledger's tables as they are after the newest step, and how a row becomes a value.
+"""The ledger's tables as they are after the newest step, and how a slot becomes a row.
 
 The database itself keeps the invariants: one live lease per slot and one per container name are
 partial unique indexes, a lease's slots must exist, a state is one of four. `pool` is one row; every
@@ -8,14 +8,11 @@ PostgreSQL alike. Times are UTC; a share is two integers, since it must be exact
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime, timezone
-from fractions import Fraction
-from typing import Any
 
 import sqlalchemy as sa
 
-from ...model import FULL_GPU, Lease, LeaseState, Slot
+from ...model import LeaseState, Slot
 
 metadata = sa.MetaData()
 
@@ -164,42 +161,3 @@ def to_row(slot: Slot) -> dict[str, object]:
         "share_denominator": slot.share.denominator,
         "fault": slot.fault,
     }
-
-
-def to_slot(row: sa.Row[Any]) -> Slot:
-    """Make a slot of its row of `slots`."""
-    return Slot(
-        uuid=row.uuid,
-        index=row.slot_index,
-        profile=row.profile,
-        gpu_uuid=row.gpu_uuid,
-        gpu_name=row.gpu_name,
-        memory_mib=row.memory_mib,
-        share=Fraction(row.share_numerator, row.share_denominator),
-        node=row.node,
-        fault=row.fault,
-    )
-
-
-def to_lease(rows: Sequence[sa.Row[Any]]) -> Lease:
-    """Make a lease of its joined rows: one per slot, or one without a slot."""
-    first = rows[0]
-    held = [row for row in rows if row.slot_uuid is not None]
-    shares = (Fraction(row.share_numerator, row.share_denominator) for row in held)
-    return Lease(
-        id=first.id,
-        nonce=first.nonce,
-        user=first.user_name,
-        server=first.server_name,
-        container_name=first.container_name,
-        state=first.state,
-        slots=tuple(row.slot_uuid for row in held),
-        share=sum(shares, Fraction(0)),
-        created_at=first.created_at,
-        deadline=first.deadline,
-        container_id=first.container_id,
-        fingerprint=first.fingerprint,
-        group=first.group_name,
-        has_full_gpu=any(row.profile == FULL_GPU for row in held),
-        node=first.node,
-    )

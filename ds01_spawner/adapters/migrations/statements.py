@@ -1,0 +1,169 @@
+"""What the ledger asks its tables, each statement built once, and how an answer becomes a value.
+
+A statement that is built anew for each call costs more than the database needs to run it. A slot's
+row becomes the same frozen value each time, so that 448 slots are not made again for every decision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from functools import lru_cache
+from itertools import groupby
+from typing import Any
+
+import sqlalchemy as sa
+
+from ...model import FULL_GPU, Holdings, Lease, LeaseState, Slot
+from .schema import IS_LIVE, lease_events, lease_slots, leases, pool, slots
+
+_SLOT = (
+    slots.c.uuid,
+    slots.c.slot_index,
+    slots.c.profile,
+    slots.c.gpu_uuid,
+    slots.c.gpu_name,
+    slots.c.memory_mib,
+    slots.c.share_numerator,
+    slots.c.share_denominator,
+    slots.c.node,
+    slots.c.fault,
+)
+_HELD_SLOT = (lease_slots.c.node == slots.c.node, lease_slots.c.slot_uuid == slots.c.uuid, lease_slots.c.live)
+_LEASES = (
+    sa.select(
+        leases,
+        lease_slots.c.slot_uuid,
+        lease_slots.c.profile,
+        lease_slots.c.share_numerator,
+        lease_slots.c.share_denominator,
+    )
+    .select_from(leases.outerjoin(lease_slots))
+    .order_by(leases.c.id, lease_slots.c.position)
+)
+
+BUMP_EPOCH = sa.update(pool).values(epoch=pool.c.epoch + 1)
+
+SLOTS = sa.select(*_SLOT).where(slots.c.present)
+SLOTS_OF_NODE = SLOTS.where(slots.c.node == sa.bindparam("node"))
+KNOWN_SLOTS_OF_NODE = sa.select(*_SLOT, slots.c.present).where(slots.c.node == sa.bindparam("node"))
+# A slot that is leased but no longer present is taken all the same.
+POOL_OF_NODE = (
+    sa.select(*_SLOT, slots.c.present, lease_slots.c.lease_id)
+    .select_from(slots.outerjoin(lease_slots, sa.and_(*_HELD_SLOT)))
+    .where(slots.c.node == sa.bindparam("node"), slots.c.present | lease_slots.c.lease_id.is_not(None))
+)
+SHARES_OF_USER = (
+    sa.select(leases.c.id, lease_slots.c.share_numerator, lease_slots.c.share_denominator)
+    .select_from(leases.outerjoin(lease_slots))
+    .where(IS_LIVE, leases.c.user_name == sa.bindparam("user"))
+)
+
+LEASE = _LEASES.where(leases.c.id == sa.bindparam("id"))
+LEASE_OF_NONCE = _LEASES.where(leases.c.nonce == sa.bindparam("nonce"))
+LIVE_LEASES = _LEASES.where(IS_LIVE)
+LIVE_LEASE = LEASE.where(IS_LIVE)
+LIVE_LEASES_OF_USER = LIVE_LEASES.where(leases.c.user_name == sa.bindparam("user"))
+LIVE_LEASE_OF_SERVER = LIVE_LEASES_OF_USER.where(leases.c.server_name == sa.bindparam("server"))
+LIVE_LEASE_OF_CONTAINER = LIVE_LEASES.where(
+    leases.c.node == sa.bindparam("node"), leases.c.container_name == sa.bindparam("container")
+)
+LIVE_ID_OF_CONTAINER = sa.select(leases.c.id).where(
+    IS_LIVE, leases.c.node == sa.bindparam("node"), leases.c.container_name == sa.bindparam("container")
+)
+
+INSERT_LEASE = sa.insert(leases)
+INSERT_LEASE_SLOT = sa.insert(lease_slots)
+INSERT_EVENT = sa.insert(lease_events)
+END_LEASE = (
+    sa.update(leases)
+    .where(leases.c.id == sa.bindparam("lease"), IS_LIVE)
+    .values(state=LeaseState.RELEASED, deadline=None)
+    .returning(leases.c.user_name)
+)
+FREE_SLOTS = sa.update(lease_slots).where(lease_slots.c.lease_id == sa.bindparam("lease")).values(live=False)
+
+
+@lru_cache(maxsize=8192)
+def make_slot(
+    uuid: str,
+    index: str,
+    profile: str,
+    gpu_uuid: str,
+    gpu_name: str,
+    memory_mib: int,
+    share_numerator: int,
+    share_denominator: int,
+    node: str,
+    fault: str,
+) -> Slot:
+    """Make a slot of the columns that the statements above read, in their order."""
+    return Slot(
+        uuid=uuid,
+        index=index,
+        profile=profile,
+        gpu_uuid=gpu_uuid,
+        gpu_name=gpu_name,
+        memory_mib=memory_mib,
+        share=Fraction(share_numerator, share_denominator),
+        node=node,
+        fault=fault,
+    )
+
+
+def read_slots(connection: sa.Connection, node: str | None = None) -> tuple[Slot, ...]:
+    """Return the slots that are present, of one node or of all."""
+    rows = connection.execute(SLOTS) if node is None else connection.execute(SLOTS_OF_NODE, {"node": node})
+    return tuple(make_slot(*row) for row in rows)
+
+
+def read_known_slots(connection: sa.Connection, node: str) -> dict[str, tuple[Slot, bool]]:
+    """Return all slots that the node ever had by UUID, and whether each is present."""
+    rows = connection.execute(KNOWN_SLOTS_OF_NODE, {"node": node})
+    return {row.uuid: (make_slot(*row[:-1]), row.present) for row in rows}
+
+
+def read_pool(connection: sa.Connection, node: str) -> tuple[tuple[Slot, ...], frozenset[str]]:
+    """Return the node's present slots, and the UUIDs in a live lease; both of one moment."""
+    rows = connection.execute(POOL_OF_NODE, {"node": node}).all()
+    present = tuple(make_slot(*row[:-2]) for row in rows if row[-2])
+    return present, frozenset(row[0] for row in rows if row[-1] is not None)
+
+
+def read_holdings(connection: sa.Connection, user: str) -> Holdings:
+    """Return what the user's live leases sum up to."""
+    rows = connection.execute(SHARES_OF_USER, {"user": user}).all()
+    shares = [Fraction(numerator, denominator) for _, numerator, denominator in rows if denominator]
+    return Holdings(
+        containers=len({row[0] for row in rows}), slots=len(shares), gpu_share=sum(shares, Fraction(0))
+    )
+
+
+def read_leases(connection: sa.Connection, statement: sa.Select[Any], **values: object) -> Iterator[Lease]:
+    """Yield leases with their slots, the oldest first; one statement, so that both are of one moment."""
+    for _, rows in groupby(connection.execute(statement, values).all(), key=lambda row: row.id):
+        yield _make_lease(tuple(rows))
+
+
+def _make_lease(rows: Sequence[sa.Row[Any]]) -> Lease:
+    """Make a lease of its joined rows: one per slot, or one without a slot."""
+    first = rows[0]
+    held = [row for row in rows if row.slot_uuid is not None]
+    shares = (Fraction(row.share_numerator, row.share_denominator) for row in held)
+    return Lease(
+        id=first.id,
+        nonce=first.nonce,
+        user=first.user_name,
+        server=first.server_name,
+        container_name=first.container_name,
+        state=first.state,
+        slots=tuple(row.slot_uuid for row in held),
+        share=sum(shares, Fraction(0)),
+        created_at=first.created_at,
+        deadline=first.deadline,
+        container_id=first.container_id,
+        fingerprint=first.fingerprint,
+        group=first.group_name,
+        has_full_gpu=any(row.profile == FULL_GPU for row in held),
+        node=first.node,
+    )
