@@ -7,7 +7,7 @@ that the template puts behind `layer=`, so nothing here depends on what a step's
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -81,15 +81,6 @@ class ProgressReader:
         after = replace(before, state=_STATES[state[2]])
         self._steps[state[1]] = after
         return after if before.state == "started" else None
-
-
-def parse_progress(lines: Iterable[str]) -> Iterator[BuildStep]:
-    """Yield the steps of a build as its lines come."""
-    reader = ProgressReader()
-    for line in lines:
-        step = reader.read(line)
-        if step is not None:
-            yield step
 
 
 def explain_failure(log: Sequence[str]) -> BuildFailure:

@@ -236,7 +236,6 @@ def from_inspect(inspected: Mapping[str, object]) -> Container:
         id=str(inspected["Id"]),
         name=str(inspected.get("Name", "")).lstrip("/"),
         image=str(config.get("Image", "")),
-        image_id=str(inspected.get("Image", "")),
         state=str(state.get("Status", "")),
         labels=names,
         nonce=names.get(LEASE_LABEL, ""),

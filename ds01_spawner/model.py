@@ -18,6 +18,9 @@ FULL_GPU = "full"
 NO_GPU = "none"
 NO_USE_CASE = "none"
 DEFAULT_SERVER = "jupyter"
+
+RUNNING_STATES = ("running", "paused", "restarting")
+"""Docker's states of a container that has its devices."""
 MOST_GPUS = 16  # of one server
 UNLISTED_CHOICE = "unlisted-choice"  # in the form: the free text besides the choices
 
@@ -321,11 +324,10 @@ class ImageSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuiltImage:
-    """The image a server runs: its tag and content id, what it was built on, whether it was built now."""
+    """The image a server runs: its tag and content id, its labels, whether it was built just now."""
 
     tag: str
     id: str
-    base: BaseImage
     was_built: bool
     labels: Mapping[str, str] = field(default_factory=dict)
 
@@ -358,14 +360,13 @@ class Mount:
 class Container:
     """A container as Docker reports it, with what matters here.
 
-    `image` is the reference it was created with, `image_id` what that was; `nonce` is the lease's
+    `image` is the reference it was created with; `nonce` is the lease's
     that its label names ("" for none); `devices` are the GPUs it was given, in its maker's words.
     """
 
     id: str
     name: str
     image: str
-    image_id: str
     state: str
     labels: Mapping[str, str]
     nonce: str = ""
@@ -374,4 +375,4 @@ class Container:
 
     @property
     def is_running(self) -> bool:
-        return self.state in ("running", "paused", "restarting")
+        return self.state in RUNNING_STATES

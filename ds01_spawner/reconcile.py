@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 
-from .model import Container, Lease, LeaseState, Slot
+from .model import RUNNING_STATES, Container, Lease, LeaseState, Slot
 
 
 class Action(str, Enum):
@@ -60,7 +60,7 @@ def is_stale(lease: Lease, state: str | None, now: datetime) -> bool:
     if lease.deadline is not None and lease.deadline <= now:
         return True
     if lease.state is LeaseState.ACTIVE:
-        return state != "running"
+        return state not in RUNNING_STATES
     return lease.state is LeaseState.HELD and state != "exited"
 
 

@@ -31,6 +31,13 @@ def run_tool(name: str, *arguments: str, seconds: float = 600) -> subprocess.Com
     return subprocess.run(command, capture_output=True, text=True, timeout=seconds)
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Let a run fail in which a test was skipped: it proves nothing, and nobody would notice."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
 @pytest.fixture(scope="session")
 def private_engine() -> Iterator[PrivateEngine]:
     """The private Docker Engine; without it the tests fail, with its own words."""

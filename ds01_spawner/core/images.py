@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from .. import image
 from ..buildlog import ProgressReader
-from ..errors import ConfigBroken, ImageFailed, RequestRefused
+from ..errors import BuildFailed, ConfigBroken, ImageFailed, RequestRefused
 from ..model import BaseImage, BuiltImage, ImageSpec, ServerRequest
 from ..templating import template_directory
 
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 Tell = Callable[[str], None]
 """Takes a sentence about the progress; called from the building thread."""
 
-_Content = tuple[str, str, tuple[str, ...], tuple[str, ...], tuple[str, ...]]
+_Content = tuple[str, bool, str, tuple[str, ...], tuple[str, ...], tuple[str, ...]]
 
 
 class Build:
@@ -90,7 +90,7 @@ class Images:
     def find(self, base: BaseImage, request: ServerRequest) -> BuiltImage | None:
         """Return the image of `request` on `base` if it was built before; a short call."""
         local = self._engine.image(base.image)
-        return None if local is None else self._find(base, self.spec(base, local.id, request))
+        return None if local is None else self._find(self.spec(base, local.id, request))
 
     def join(self, base: BaseImage, request: ServerRequest, tell: Tell) -> Build:
         """Begin to build, or wait with the others who want the same; `leave` it at the end, whichever.
@@ -100,6 +100,7 @@ class Images:
         """
         content = (
             base.image,
+            bool(request.base_image),
             request.use_case,
             request.packages,
             request.requirements,
@@ -122,9 +123,11 @@ class Images:
                 build.given_up.set()
 
     def _make(self, build: Build, base: BaseImage, request: ServerRequest) -> BuiltImage:
+        if build.given_up.is_set():
+            raise BuildFailed("The build was given up. Start again.")
         local = self._base(base.image, build.tell, is_hers=bool(request.base_image))
         spec = self.spec(base, local.id, request)
-        found = self._find(base, spec)
+        found = self._find(spec)
         if found is not None:
             return found
         probe = self._engine.probe(spec.base)
@@ -140,7 +143,7 @@ class Images:
             build.given_up,
         )
         log.info("built %s on %s", tag, base.image)
-        made = self._find(base, spec)
+        made = self._find(spec)
         if made is None:
             raise ConfigBroken(
                 "Your image was built and is not where servers run. Please tell your admin.",
@@ -148,12 +151,12 @@ class Images:
             )
         return replace(made, was_built=True)
 
-    def _find(self, base: BaseImage, spec: ImageSpec) -> BuiltImage | None:
+    def _find(self, spec: ImageSpec) -> BuiltImage | None:
         tag = image.tag(spec, _read_template())
         built = self._engine.image(tag)
         if built is None:
             return None
-        return BuiltImage(tag=tag, id=built.id, base=base, was_built=False, labels=built.labels)
+        return BuiltImage(tag=tag, id=built.id, was_built=False, labels=built.labels)
 
     def spec(self, base: BaseImage, base_id: str, request: ServerRequest) -> ImageSpec:
         """Return everything that goes into the image, as a value."""

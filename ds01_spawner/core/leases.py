@@ -141,10 +141,6 @@ class Leases:
         """Record that the server runs: the lease is active until its container is gone."""
         return self._ledger.activate(lease.id, container_id, self._now())
 
-    def find(self, user: str, server: str) -> Lease | None:
-        """Return the live lease of a server, if it has one."""
-        return self._ledger.find_live(user, server)
-
     def clear_name(self, name: str) -> Container | None:
         """Return the container that has `name` and is not ours, if there is one.
 

@@ -39,9 +39,8 @@ class FormView:
     """Everything that the form shows.
 
     `profiles` are those she may use; `frameworks` are (name, versions, newest first); `values` are
-    the `user_options` to fill in, unchecked; `defaults` say what she may choose. `gpu_problem` is a
-    sentence when no GPU can be offered now, `error` one about what was refused before.
-    `architecture` is the catalog's word for this machine's GPUs.
+    the `user_options` to fill in, unchecked. `gpu_problem` is a sentence when no GPU can be offered
+    now; `defaults` say what she may choose. `architecture` is the catalog's word for the GPUs.
     """
 
     profiles: tuple[Profile, ...]
@@ -53,7 +52,6 @@ class FormView:
     values: Mapping[str, object] = field(default_factory=dict)
     simulated: bool = False
     gpu_problem: str = ""
-    error: str = ""
     defaults: ServerDefaults = field(default_factory=ServerDefaults)
     architecture: str = ""
 

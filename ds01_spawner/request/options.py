@@ -137,10 +137,19 @@ def parse_options(options: object) -> UserOptions:
     if unknown is not None:
         raise RequestRefused(f"There is no option {describe(unknown)}: {suggest(unknown, known)}")
     given = {key: value for key, value in options.items() if value is not None}
+    for key, value in given.items():
+        # Each wrong entry costs an error of its own: millions of them would take the Hub's time.
+        if isinstance(value, (list, dict)) and len(value) > LONGEST_LIST:
+            raise _refusal(key, value)
     try:
         return UserOptions.model_validate(given)
     except ValidationError as exc:
         key = str(exc.errors(include_input=False, include_context=False, include_url=False)[0]["loc"][0])
-        expected = _EXPECTED.get(key, _A_TEXT)
-        message = f"`{key}` has to be {expected}; it was {describe(given[key])}. Correct it and start again."
-        raise RequestRefused(message) from exc
+        raise _refusal(key, given[key]) from exc
+
+
+def _refusal(key: str, value: object) -> RequestRefused:
+    expected = _EXPECTED.get(key, _A_TEXT)
+    return RequestRefused(
+        f"`{key}` has to be {expected}; it was {describe(value)}. Correct it and start again."
+    )

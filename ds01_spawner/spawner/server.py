@@ -139,10 +139,11 @@ class DS01Spawner(StartSteps, DockerSpawner):  # type: ignore[misc]
         except (DS01Error, docker.errors.DockerException, RequestException) as exc:
             self.log.warning("no answer about %s, its last status stands: %s", self._log_name, exc)
             return self._last_status
-        if found is not None and mlc.from_inspect(found).is_running:
+        container = mlc.from_inspect(found) if found else None
+        if container is not None and container.is_running:
             self._last_status = None
             return None
-        self._last_status = f"ExitCode={found['State']['ExitCode']}" if found else 0
+        self._last_status = f"ExitCode={container.exit_code}" if container else 0
         try:
             # One that never answered is ended; only a server that served is held.
             await self._settle(ended=self._waiting_for_response)
@@ -179,6 +180,13 @@ class DS01Spawner(StartSteps, DockerSpawner):  # type: ignore[misc]
                 self.log.warning("%s of %s cannot be ended yet: %s", server, login, exc.detail or exc)
             else:
                 return
+
+    async def rename(self, old_name: str, new_name: str) -> None:
+        """End what is still held under the old name, which is the container's."""
+        try:
+            await self._settle_as(self._login, old_name, ended=True)
+        except DS01Error as exc:
+            raise SpawnRefused(exc) from exc
 
     async def delete_forever(self) -> None:
         """End what is still held for a server that the Hub forgets."""

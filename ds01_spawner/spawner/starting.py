@@ -111,7 +111,7 @@ class StartSteps(StudentOptions):
             built = await result_of(build.future)
         finally:
             images.leave(build, self.tell)
-        self.tell("The image is built.", 65)
+        self.tell("The image is built." if built.was_built else "Somebody built the image meanwhile.", 65)
         return built
 
     async def _await_jupyter(self, ip: str, port: int) -> None:
@@ -185,6 +185,8 @@ class StartSteps(StudentOptions):
     async def create_object(self) -> dict[str, str]:
         """Create the container of our lease, give it its identity, and return its id."""
         lease, engine = self._claim.lease, self.site.engine
+        if self._claim.container is not None:
+            raise ServerEnded("Your held container went while it was started. Please start again.")
         self.tell("Creating your container.", 75)
         self._reach_hub()
         arguments = assembly.create_arguments(

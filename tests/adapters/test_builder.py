@@ -17,7 +17,7 @@ import pytest
 from docker.errors import ImageNotFound
 
 from ds01_spawner.adapters.builder import MAX_SECRET_BYTES, Builder
-from ds01_spawner.buildlog import BuildStep, parse_progress
+from ds01_spawner.buildlog import BuildStep, ProgressReader
 from ds01_spawner.errors import BuildFailed, ConfigBroken, EngineUnavailable, ImageFailed
 from ds01_spawner.image import (
     HUB_PYTHON,
@@ -88,6 +88,11 @@ class Built:
     steps: tuple[BuildStep, ...]
 
 
+def read_steps(lines: list[str]) -> tuple[BuildStep, ...]:
+    reader = ProgressReader()
+    return tuple(step for step in map(reader.read, lines) if step is not None)
+
+
 @pytest.fixture(scope="module")
 def docker_host(private_engine: PrivateEngine) -> str:
     for tags in (["--tag", BASE], ["--no-python", "--tag", NO_PYTHON]):
@@ -139,7 +144,7 @@ def build(
         dockerfile = render_dockerfile(spec, found, TEMPLATE)
         image_id = builder.build(name, dockerfile, context_files(spec, found), lines.append, Event())
         made.append(name)
-        return Built(tag=name, id=image_id, steps=tuple(parse_progress(lines)))
+        return Built(tag=name, id=image_id, steps=read_steps(lines))
 
     yield run
     for name in made:

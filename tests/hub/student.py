@@ -28,7 +28,7 @@ class Student:
         self.person = person
         self._password = password
         self._url = url
-        self._browser = httpx.Client(base_url=url, follow_redirects=True, timeout=90)
+        self._browser = httpx.Client(base_url=url, follow_redirects=True, timeout=90, trust_env=False)
         self._token = ""
 
     @property

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ds01_spawner.buildlog import BuildStep, ProgressReader, explain_failure, parse_progress
+from ds01_spawner.buildlog import BuildStep, ProgressReader, explain_failure
 
 MOUNTS = "RUN --mount=type=cache,id=x,target=/var/cache/ds01/pip    "
 OLD_DOCKER = f"""\
@@ -47,8 +47,13 @@ def fail(layer: str, *output: str) -> list[str]:
     ]
 
 
+def read_steps(log: str) -> list[BuildStep]:
+    reader = ProgressReader()
+    return [step for step in map(reader.read, log.splitlines()) if step is not None]
+
+
 def test_steps_of_docker_20_10_are_read() -> None:
-    assert [(str(step), step.state) for step in parse_progress(OLD_DOCKER.splitlines())] == [
+    assert [(str(step), step.state) for step in read_steps(OLD_DOCKER)] == [
         ("[1/4] Starting from the base image", "started"),
         ("[1/4] Starting from the base image", "cached"),
         ("[2/4] Installing the notebook server", "started"),
@@ -61,7 +66,7 @@ def test_steps_of_docker_20_10_are_read() -> None:
 
 
 def test_steps_of_buildx_are_read_once_though_their_headers_come_again() -> None:
-    assert [(step.number, step.layer, step.state) for step in parse_progress(BUILDX.splitlines())] == [
+    assert [(step.number, step.layer, step.state) for step in read_steps(BUILDX)] == [
         (2, "runtime", "started"),
         (2, "runtime", "done"),
         (3, "hub", "started"),

@@ -377,7 +377,6 @@ def test_nothing_that_is_shown_can_break_out_of_its_place() -> None:
             frameworks=((HOSTILE, (HOSTILE,)),),
             use_cases=(HOSTILE,),
             values=values,
-            error=HOSTILE,
             gpu_problem=HOSTILE,
             architecture=HOSTILE,
             defaults=ServerDefaults(allow_custom_base_image=True),

@@ -368,7 +368,6 @@ def test_inspected_container_is_read_whole() -> None:
         id="abc",
         name="vision._.3001",
         image="vision-ada-image:3001",
-        image_id="sha256:aa",
         state="exited",
         labels={"aime.mlc.DS01_LEASE": "0f0f"},
         nonce="0f0f",

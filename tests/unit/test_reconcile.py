@@ -35,7 +35,6 @@ RUNNING = Container(
     id="c1",
     name="vision._.3001",
     image="vision-ada-image:3001",
-    image_id="sha256:aa",
     state="running",
     labels={},
     nonce="0f0f",

@@ -46,6 +46,7 @@ class Connection:
         self._pool_size = pool_size
         self._timeout = timeout_seconds
         self._lock = threading.Lock()
+        self._network_lock = threading.Lock()
         self._client: docker.APIClient | None = None
 
     @property
@@ -102,14 +103,15 @@ class Connection:
             with translated(f"looking for the network {name}"):
                 found = self.client.inspect_network(name)
         except docker.errors.NotFound:
-            with translated(f"making the network {name}"):
-                self.client.create_network(
-                    name,
-                    driver="bridge",
-                    options={"com.docker.network.bridge.enable_icc": "false"},
-                    labels={mlc.MANAGED_LABEL: "true"},
-                    check_duplicate=True,
-                )
+            with self._network_lock, translated(f"making the network {name}"):
+                if not self.client.networks(names=[name]):
+                    self.client.create_network(
+                        name,
+                        driver="bridge",
+                        options={"com.docker.network.bridge.enable_icc": "false"},
+                        labels={mlc.MANAGED_LABEL: "true"},
+                        check_duplicate=True,
+                    )
                 found = self.client.inspect_network(name)
         configs = (found.get("IPAM") or {}).get("Config") or []
         gateways = [str(config["Gateway"]) for config in configs if config.get("Gateway")]

@@ -12,7 +12,7 @@ import docker.errors
 
 from ... import mlc
 from ...errors import EngineUnavailable, NameTaken
-from ...model import Container
+from ...model import RUNNING_STATES, Container
 from .connection import translated
 from .images import ImageCalls
 
@@ -21,13 +21,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class File:
-    """A file to put into a container; `mode`, `uid` and `gid` as in `stat`."""
+    """A file of root's to put into a container; `mode` as in `stat`."""
 
     path: str
     content: bytes
     mode: int = 0o644
-    uid: int = 0
-    gid: int = 0
 
 
 class DockerEngine(ImageCalls):
@@ -56,7 +54,7 @@ class DockerEngine(ImageCalls):
     def running_containers(self, *, but: Collection[str | None]) -> tuple[Container, ...]:
         """Return the running containers whose ids are not in `but`, each inspected."""
         states = self.container_states()
-        others = [one for one, state in states.items() if state == "running" and one not in but]
+        others = [one for one, state in states.items() if state in RUNNING_STATES and one not in but]
         found = [self.container(container_id) for container_id in others]
         return tuple(container for container in found if container is not None)
 
@@ -89,7 +87,7 @@ class DockerEngine(ImageCalls):
         with tarfile.open(fileobj=buffer, mode="w") as archive:
             for file in files:
                 info = tarfile.TarInfo(file.path.lstrip("/"))
-                info.size, info.mode, info.uid, info.gid = len(file.content), file.mode, file.uid, file.gid
+                info.size, info.mode = len(file.content), file.mode
                 archive.addfile(info, io.BytesIO(file.content))
         with translated("writing into the container"):
             self.client.put_archive(container_id, "/", buffer.getvalue())

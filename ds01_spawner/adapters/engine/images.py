@@ -28,11 +28,10 @@ _GO_MODE_DIRECTORY = 1 << 31
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageInfo:
-    """A local image: its content id, its labels, its size in bytes."""
+    """A local image: its content id and its labels."""
 
     id: str
     labels: Mapping[str, str]
-    size: int
 
 
 class ImageCalls(Connection):
@@ -51,7 +50,7 @@ class ImageCalls(Connection):
         except docker.errors.NotFound:
             return None
         labels = (found.get("Config") or {}).get("Labels") or {}
-        return ImageInfo(id=found["Id"], labels=dict(labels), size=found.get("Size", 0))
+        return ImageInfo(id=found["Id"], labels=dict(labels))
 
     def pull(self, reference: str) -> ImageInfo:
         """Pull an image and return it.
