@@ -62,7 +62,7 @@ c.JupyterHub.named_server_limit_per_user = 5
 c.DS01.catalog_file = "/opt/aime-ml-containers/ml_images.repo"
 c.DS01.limits_file = "/etc/ds01/resource-limits.yaml"
 
-# Who holds which GPU. A SQLite file is enough for one Hub; PostgreSQL works too.
+# Who holds which GPU. A SQLite file is enough for one Hub; PostgreSQL works too (extra `postgres`).
 c.DS01.ledger_url = "sqlite:////var/lib/ds01/ledger.sqlite"
 
 # The network that was made above. Containers on it cannot reach each other.

@@ -1,7 +1,7 @@
 """DS01Spawner: one server from the student's options to a leased container, and its end.
 
-Only this module and the service await; what blocks runs in one of two pools, builds apart from short
-calls, so that nobody waits for somebody else's start, stop or build.
+Only this package awaits. What blocks runs in a pool of short calls, builds in one of their own, so
+that nobody waits for somebody else's start, stop or build.
 """
 
 from __future__ import annotations
