@@ -44,10 +44,6 @@ class Slot:
     node: str = LOCAL_NODE
     fault: str = ""
 
-    @property
-    def is_full_gpu(self) -> bool:
-        return self.profile == FULL_GPU
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gpu:
@@ -104,7 +100,6 @@ class Lease:
     container_id: str | None = None
     fingerprint: str = ""
     group: str = ""
-    has_full_gpu: bool = False
     node: str = LOCAL_NODE
 
 

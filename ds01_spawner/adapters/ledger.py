@@ -284,7 +284,6 @@ def _make_pending(lease_id: int, draft: LeaseDraft, chosen: Sequence[Slot]) -> L
         deadline=draft.deadline.astimezone(timezone.utc),
         fingerprint=draft.fingerprint,
         group=draft.group,
-        has_full_gpu=any(slot.is_full_gpu for slot in chosen),
         node=draft.node,
     )
 

@@ -54,7 +54,6 @@ class StartSteps(StudentOptions):
     async def _start(self) -> tuple[str, int]:
         prepared = self._prepared
         assert prepared is not None, "the Hub calls apply_user_options before each start"
-        leases = self.site.core.leases
         await self._refuse_foreign(prepared)
         if self.host_network:
             self.ip, self.port = "127.0.0.1", random_port()
@@ -62,19 +61,22 @@ class StartSteps(StudentOptions):
         if prepared.base.warning:
             self.tell(prepared.base.warning)
         image = await self._ensure_image(prepared)
-        self._assembled = await self._call(
-            assembly.assemble,
-            self.site.engine,
-            self.site.core.offers,
-            prepared,
-            image,
-            server=self.name,
-            site=await self._assembly_site(),
-        )
+        self._assembled = await self._assemble(prepared, image)
         self.tell("Reserving " + prepared.wish + ".", 70)
+        await self._reserve(prepared)
+        ip, port = await super().start()  # type: ignore[misc]
+        await self._call(self.site.core.leases.activate, self._claim.lease, self.object_id)
+        self._last_status, self._is_held = None, False
+        self.tell("Your container runs; waiting for Jupyter to answer.", 90)
+        await self._await_jupyter(ip, port)
+        self._unsettled = self._is_adopting = False
+        return ip, port
+
+    async def _reserve(self, prepared: assembly.Prepared) -> None:
+        """Get the lease, and tell DockerSpawner's start which container there is, if any."""
         self._unsettled = True
         self._claim = await self._call(
-            leases.claim,
+            self.site.core.leases.claim,
             user=self._login,
             server=self.name,
             container_name=prepared.container_name,
@@ -82,23 +84,16 @@ class StartSteps(StudentOptions):
             effective=prepared.limits,
             fingerprint=self._assembled.fingerprint,
         )
+        container = self._claim.container
         # A container that runs already is hers to keep, unless Jupyter does not answer in it.
-        self._is_adopting = self._claim.container is not None and self._claim.container.is_running
+        self._is_adopting = container is not None and container.is_running
         if self._is_adopting:
             self.tell(
                 "Your container still runs and is taken as it is. To change its options, stop it first."
             )
-        # DockerSpawner's start finds the container by get_object and makes it by create_object.
         self.image = self._assembled.plan.image
         self.object_name = prepared.container_name
-        self.object_id = self._claim.container.id if self._claim.container else ""
-        ip, port = await super().start()  # type: ignore[misc]
-        await self._call(leases.activate, self._claim.lease, self.object_id)
-        self._last_status, self._is_held = None, False
-        self.tell("Your container runs; waiting for Jupyter to answer.", 90)
-        await self._await_jupyter(ip, port)
-        self._unsettled = self._is_adopting = False
-        return ip, port
+        self.object_id = container.id if container else ""
 
     async def _ensure_image(self, prepared: assembly.Prepared) -> BuiltImage:
         images = self.site.core.images
@@ -138,8 +133,8 @@ class StartSteps(StudentOptions):
             detail=log,
         )
 
-    async def _assembly_site(self) -> assembly.Site:
-        return assembly.Site(
+    async def _assemble(self, prepared: assembly.Prepared, image: BuiltImage) -> assembly.Assembled:
+        site = assembly.Site(
             device_mode=await self._call(lambda: self.site.device_hand_over),
             slice_pattern=self.site.slice_pattern,
             network=self.network_name,
@@ -149,6 +144,10 @@ class StartSteps(StudentOptions):
             allow_sudo=self.allow_sudo,
             privileged=self.privileged,
             host_ipc=self.host_ipc,
+        )
+        engine, offers = self.site.engine, self.site.core.offers
+        return await self._call(
+            assembly.assemble, engine, offers, prepared, image, server=self.name, site=site
         )
 
     async def _refuse_foreign(self, prepared: assembly.Prepared) -> None:

@@ -166,13 +166,8 @@ def test_a_reservation_is_a_pending_lease_with_its_slots(ledger: Ledger) -> None
 
 def test_a_server_without_a_gpu_has_a_lease_without_slots(ledger: Ledger) -> None:
     lease = ledger.reserve(draft(), take())
-    assert (lease.slots, lease.share, lease.has_full_gpu) == ((), Fraction(0), False)
+    assert (lease.slots, lease.share) == ((), Fraction(0))
     assert ledger.lease(lease.id) == lease
-
-
-def test_a_lease_on_a_full_gpu_says_so(ledger: Ledger) -> None:
-    ledger.write_slots([FULL], NOW)
-    assert ledger.reserve(draft(), take(FULL)).has_full_gpu
 
 
 def test_the_decision_sees_slots_taken_ones_and_what_this_user_holds(ledger: Ledger) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ...model import FULL_GPU, Holdings, Lease, LeaseState, Slot
+from ...model import Holdings, Lease, LeaseState, Slot
 from .schema import IS_LIVE, lease_events, lease_slots, leases, pool, slots
 
 _SLOT = (
@@ -164,6 +164,5 @@ def _make_lease(rows: Sequence[sa.Row[Any]]) -> Lease:
         container_id=first.container_id,
         fingerprint=first.fingerprint,
         group=first.group_name,
-        has_full_gpu=any(row.profile == FULL_GPU for row in held),
         node=first.node,
     )
