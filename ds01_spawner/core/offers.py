@@ -34,6 +34,7 @@ from ..model import (
     Mount,
     MountWish,
     ServerRequest,
+    Slot,
 )
 
 if TYPE_CHECKING:
@@ -139,14 +140,24 @@ class Offers:
             return catalog.fallback(framework, architecture or self.architecture())
         return catalog.resolve(entries, framework, version, architecture or self.architecture())
 
-    def offer(self, user: str, hub_groups: Iterable[str] = ()) -> Offer:
-        """Return what there is for the user now; a broken part costs its own section, not the form."""
+    def offer(
+        self,
+        user: str,
+        hub_groups: Iterable[str] = (),
+        *,
+        external: Callable[[tuple[Slot, ...]], frozenset[str]],
+    ) -> Offer:
+        """Return what there is for the user now; broken GPUs cost their own section, not the form.
+
+        `external` says which slots others than our leases hold.
+        """
         gpu_problem, simulated = "", False
         availability: tuple[Availability, ...] = ()
         try:
             inventory = self.inventory()
             simulated = inventory.simulated
-            availability = allocator.availability(inventory.slots, self._ledger.view(user).taken)
+            taken = self._ledger.view(user).taken | external(inventory.slots)
+            availability = allocator.availability(inventory.slots, taken)
         except DS01Error as exc:
             log.error("no GPU can be offered: %s", exc.detail or exc)
             gpu_problem = str(exc)

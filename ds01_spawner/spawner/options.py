@@ -84,7 +84,9 @@ class StudentOptions(ServerSettings, PooledCalls):
             profiles = request.visible_profiles(await self.profiles(), self.group_names)
             await self._call(core.offers.account, self._login)
             await self._call(core.leases.settle_stale)
-            offer = await self._call(core.offers.offer, self._login, self.group_names)
+            offer = await self._call(
+                core.offers.offer, self._login, self.group_names, external=core.leases.external
+            )
         except DS01Error as exc:
             self.log.error("the form cannot be shown: %s", exc.detail or exc)
             return form.render_problem(str(exc))
