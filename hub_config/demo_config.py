@@ -30,7 +30,8 @@ c.JupyterHub.load_groups = {"researcher": {"users": ["bob", "carol"]}}
 
 c.JupyterHub.spawner_class = "ds01"
 c.JupyterHub.allow_named_servers = True
-c.JupyterHub.named_server_limit_per_user = 5
+# Together with the default server as many as the limits file allows.
+c.JupyterHub.named_server_limit_per_user = 2
 # The demo alone ends its servers with the Hub. In a lab a restart must not kill a night's training.
 c.JupyterHub.cleanup_servers = True
 

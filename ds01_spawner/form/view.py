@@ -38,6 +38,8 @@ _FOLDED = frozenset(
 class FormView:
     """Everything that the form shows.
 
+    `server` is the name of the server it is for, "" for the default one; `notice` a sentence about a
+    link that cannot be followed, or "".
     `profiles` are those she may use; `frameworks` are (name, versions, newest first); `values` are
     the `user_options` to fill in, unchecked. `gpu_problem` is a sentence when no GPU can be offered
     now; `defaults` say what she may choose. `architecture` is the catalog's word for the GPUs.
@@ -47,6 +49,8 @@ class FormView:
     availability: tuple[Availability, ...]
     limits: Limits
     holdings: Holdings
+    server: str = ""
+    notice: str = ""
     frameworks: tuple[tuple[str, tuple[str, ...]], ...] = ()
     use_cases: tuple[str, ...] = ()
     values: Mapping[str, object] = field(default_factory=dict)
@@ -234,7 +238,7 @@ def _list_use_cases(view: FormView) -> tuple[Choice, ...]:
 
 
 def _usual(view: FormView) -> tuple[str, str]:
-    return "", "As the profile says" if view.profiles else "As usual here"
+    return "", "As the profile above says" if view.profiles else "As usual here"
 
 
 def _mark(listed: list[tuple[str, str]], value: object) -> tuple[Choice, ...]:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from traitlets import TraitError, default
 
 from .. import form, request
-from ..errors import ConfigBroken, DS01Error
+from ..errors import ConfigBroken, DS01Error, RequestRefused
 from ..model import Profile
 from . import assembly
 from .pools import PooledCalls
@@ -18,16 +18,13 @@ from .progress import Progress
 from .refusal import OnlyAForm, SpawnRefused
 from .settings import ServerSettings
 
-# Within a second the Hub shows a refusal on the form; later only the pending page can, and needs the row.
-SECONDS_ON_THE_FORM = 0.8
-
 
 class StudentOptions(ServerSettings, PooledCalls):
     """The part of the spawner that shows the form and judges what comes back; a mixin of a Spawner."""
 
     user: Any
     name: str
-    db: Any
+    display_name: str
     handler: Any
     orm_spawner: Any
     user_options: Any
@@ -39,7 +36,8 @@ class StudentOptions(ServerSettings, PooledCalls):
         super().__init__(**kwargs)
         self._prepared: assembly.Prepared | None = None
         self._accepted_options: dict[str, Any] | None = None
-        self._typed_options: Any = None
+        self._typed: tuple[StudentOptions, Any] | None = None
+        self._was_shown = False
         self._progress: Progress | None = None
         self._own_settings: dict[str, Any] = {}
 
@@ -78,10 +76,15 @@ class StudentOptions(ServerSettings, PooledCalls):
         return request.parse_profiles(profile_list)
 
     async def render_options_form(self) -> str:
-        """Return the form, filled from a link, or from last time."""
+        """Return the form, filled from a link, from what was just refused, or from last time."""
+        self._was_shown = True
+        typed, self._typed = self._typed, None
+        shown, values = typed or (self, self.user_options)
+        query = {} if typed else self._read_query()
         try:
             core = await self._core()
-            profiles = request.visible_profiles(await self.profiles(), self.group_names)
+            all_profiles = await self.profiles()
+            profiles = request.visible_profiles(all_profiles, self.group_names)
             await self._call(core.offers.account, self._login)
             await self._call(core.leases.settle_stale)
             offer = await self._call(
@@ -92,13 +95,15 @@ class StudentOptions(ServerSettings, PooledCalls):
             return form.render_problem(str(exc))
         return form.render(
             form.FormView(
+                server=shown.display_name or shown.name,
+                notice=self._judge_link(query, all_profiles) if query else "",
                 profiles=profiles,
                 availability=offer.availability,
                 limits=offer.limits,
                 holdings=offer.holdings,
                 frameworks=offer.frameworks,
-                use_cases=self.site.core.images.use_cases,
-                values=self._form_values(),
+                use_cases=core.images.use_cases,
+                values=query or (values if isinstance(values, dict) else {}),
                 simulated=offer.simulated,
                 gpu_problem=offer.gpu_problem,
                 architecture=offer.architecture,
@@ -106,17 +111,25 @@ class StudentOptions(ServerSettings, PooledCalls):
             )
         )
 
-    def _form_values(self) -> Mapping[str, Any]:
-        query = {
-            name.removeprefix("opt-"): [value.decode(errors="replace") for value in values]
-            for name, values in (self.handler.request.query_arguments if self.handler else {}).items()
-            if name.startswith("opt-")
-        }
-        if query:
-            return form.from_query(query)
-        typed, self._typed_options = self._typed_options, None
-        values = self.user_options if typed is None else typed
-        return values if isinstance(values, dict) else {}
+    def _read_query(self) -> dict[str, object]:
+        """Return the options that a link asks for."""
+        arguments = self.handler.request.query_arguments if self.handler else {}
+        return form.from_query(
+            {
+                name.removeprefix("opt-"): [value.decode(errors="replace") for value in values]
+                for name, values in arguments.items()
+                if name.startswith("opt-")
+            }
+        )
+
+    def _judge_link(self, query: dict[str, object], profiles: tuple[Profile, ...]) -> str:
+        """Return why a link cannot be followed as it is, "" if it can."""
+        try:
+            asked = request.parse_options(query)
+            request.find_profile(profiles, asked.profile, self.group_names)
+        except RequestRefused as exc:
+            return f"The link asks for something that cannot be: {exc}"
+        return ""
 
     def _defaults(self) -> request.ServerDefaults:
         return request.ServerDefaults(
@@ -144,7 +157,6 @@ class StudentOptions(ServerSettings, PooledCalls):
             SpawnRefused: with the sentence; the refused options are not kept for the next time.
         """
         self._progress = Progress()
-        began = asyncio.get_running_loop().time()
         try:
             parsed = request.parse_options(options)
             core = await self._core()
@@ -162,9 +174,9 @@ class StudentOptions(ServerSettings, PooledCalls):
                 home_dir=self.home_dir,
             )
         except DS01Error as exc:
-            is_quick = asyncio.get_running_loop().time() - began < SECONDS_ON_THE_FORM
-            self._forget_refused(options, with_server=is_quick)
-            raise SpawnRefused(exc) from exc
+            self._forget_refused(options)
+            # The Hub logs a traceback of what comes out of here; the cause is in the message.
+            raise SpawnRefused(exc) from None
         self._accepted_options = options
 
     def _override(self, values: Mapping[str, object]) -> None:
@@ -188,26 +200,27 @@ class StudentOptions(ServerSettings, PooledCalls):
             setattr(self, name, value)
         self._own_settings = {}
 
-    def _forget_refused(self, options: Any, *, with_server: bool) -> None:
-        """Take back what the Hub stored before anybody looked at it: the options, and a new server's name.
+    def _forget_refused(self, options: Any) -> None:
+        """Take back what the Hub stored before anybody looked at it: the options, and the name of a server
+        that nobody saw on a page before.
 
         What was typed fills the form once more, which the Hub renders from the default server.
         """
-        self.user.spawner._typed_options = options
+        self.user.spawner._typed = (self, options)
         self.orm_spawner.user_options = self._accepted_options
-        is_new = bool(self.name) and self.orm_spawner.state is None
-        self.db.commit()
-        if is_new and with_server:
+        self.user.db.commit()
+        if self.name and self.orm_spawner.state is None and not self._was_shown:
             self._keep(asyncio.ensure_future(self._forget_server()))
 
     async def _forget_server(self) -> None:
         """Delete the row of a server that never was, once the Hub is through with its failed start."""
         if self._spawn_future is not None:
             await asyncio.wait([self._spawn_future])
-        if not self.active and self.orm_spawner in self.db:
+        db = self.user.db
+        if not self.active and self.orm_spawner in db:
             self.user.spawners.pop(self.name, None)
-            self.db.delete(self.orm_spawner)
-            self.db.commit()
+            db.delete(self.orm_spawner)
+            db.commit()
 
     def _keep(self, task: asyncio.Task[None]) -> None:
         """Hold a task until it is done: the event loop itself only knows it weakly."""

@@ -6,7 +6,7 @@ import re
 import secrets
 
 from .hub import Hub
-from .student import Student
+from .student import Student, read_text
 
 
 def find_checked(page: str) -> list[str]:
@@ -37,6 +37,31 @@ def test_a_link_in_the_old_style_starts_nothing_either(hub: Hub, student: Studen
     assert student.form(query="profile=small").status_code == 200
     assert student.server() == {}
     assert hub.traces(student.person) == {}
+
+
+def test_a_link_that_cannot_be_followed_says_so_on_the_form(student: Student) -> None:
+    for query, why in (
+        ("opt-profile=staff", "no profile 'staff'"),
+        ("opt-profil=small", "no option 'profil'"),
+    ):
+        page = student.form(query=query)
+        assert page.status_code == 200
+        assert f"The link asks for something that cannot be: There is {why}" in read_text(page.text)
+    assert student.server() == {}
+
+
+def test_a_refused_form_of_a_named_server_keeps_its_name_and_what_was_typed(student: Student) -> None:
+    assert "For your server thesis" in read_text(student.form("thesis").text)
+    refused = student.post_form({"profile": "small", "packages": "numpy b@d"}, "thesis")
+    assert refused.status_code == 400
+    text = read_text(refused.text)
+    assert "'b@d' installs from a URL" in text
+    assert "For your server thesis" in text
+    assert find_checked(refused.text) == ["ds01-profile-small"]
+    assert "b@d" in refused.text
+    listed = student.api("GET", f"/users/{student.name}?include_stopped_servers=1").json()["servers"]
+    assert "thesis" in listed
+    assert "For your server" not in read_text(student.form().text)
 
 
 def test_the_form_shows_only_profiles_that_are_hers(student: Student) -> None:
