@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from traitlets import TraitError, default
 
-from .. import form, request
+from .. import form, mlc, request
 from ..errors import ConfigBroken, DS01Error, RequestRefused
 from ..model import Profile
 from . import assembly
@@ -82,6 +82,8 @@ class StudentOptions(ServerSettings, PooledCalls):
         shown, values = typed or (self, self.user_options)
         query = {} if typed else self._read_query()
         try:
+            # A name that no container can have is said before anything is typed.
+            mlc.project_name(shown.name)
             core = await self._core()
             all_profiles = await self.profiles()
             profiles = request.visible_profiles(all_profiles, self.group_names)
