@@ -137,6 +137,7 @@ class Limits:
 class LimitsTexts:
     """DS01's limits: the file, `user-overrides.yaml` and `groups/NAME.members` beside it."""
 
+    path: str
     text: str
     overrides: str = ""
     members: Mapping[str, str] = field(default_factory=dict)

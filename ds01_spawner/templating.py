@@ -41,6 +41,8 @@ def environment() -> Environment:
         loader=FileSystemLoader(template_directory()),
         autoescape=select_autoescape(("html",), default=False),
         undefined=StrictUndefined,
+        # A package that is upgraded under a running Hub must not show its new form with the old code.
+        auto_reload=False,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,

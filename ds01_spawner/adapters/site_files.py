@@ -46,6 +46,7 @@ def read_limits(path: str) -> LimitsTexts | None:
         folder = Path(found).parent
         overrides = folder / "user-overrides.yaml"
         return LimitsTexts(
+            path=found,
             text=Path(found).read_text(encoding="utf-8"),
             overrides=overrides.read_text(encoding="utf-8") if overrides.exists() else "",
             members={

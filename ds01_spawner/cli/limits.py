@@ -93,8 +93,7 @@ def _read_file(sources: Sources) -> limits.LimitsFile:
             "Name a file with --limits, or set c.DS01.limits_file.",
             detail=f"searched {', '.join(LIMITS_PATHS)}",
         )
-    members = {name: limits.parse_members(text) for name, text in texts.members.items()}
-    return limits.load_limits(texts.text, overrides_text=texts.overrides, members=members)
+    return limits.load_texts(texts)
 
 
 def _print_unused(file: limits.LimitsFile, *, as_json: bool) -> None:

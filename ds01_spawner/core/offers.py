@@ -93,10 +93,7 @@ class Offers:
     def limits_file(self) -> limits.LimitsFile | None:
         """Return the limits as they are written now, None where there is no file."""
         texts = self._read_limits()
-        if texts is None:
-            return None
-        members = {name: limits.parse_members(text) for name, text in texts.members.items()}
-        return limits.load_limits(texts.text, overrides_text=texts.overrides, members=members)
+        return None if texts is None else limits.load_texts(texts)
 
     def limits_for(self, user: str, hub_groups: Iterable[str] = ()) -> Limits:
         """Return what the user may have; where there is no limits file, one slot in one container."""

@@ -5,7 +5,7 @@ writes them as Docker understands them. All of it is pure: texts and values in, 
 """
 
 from ds01_spawner.limits.docker import DEFAULT_SLICE_PATTERN, create_limits, docker_args
-from ds01_spawner.limits.file import LimitsFile, limits_for, load_limits, parse_members
+from ds01_spawner.limits.file import LimitsFile, limits_for, load_limits, load_texts, parse_members
 from ds01_spawner.limits.measure import check, lower
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "docker_args",
     "limits_for",
     "load_limits",
+    "load_texts",
     "lower",
     "parse_members",
 ]

@@ -28,7 +28,7 @@ from ds01_spawner.limits.keys import (
     UNUSED_LIMIT_KEYS,
     UNUSED_SECTIONS,
 )
-from ds01_spawner.model import Limits
+from ds01_spawner.model import Limits, LimitsTexts
 
 OVERRIDE_GROUP = "override"
 DEFAULT_GROUP = "student"
@@ -103,6 +103,9 @@ def load_limits(
         for user, section in _as_mapping(_drop_numbers(sections, where, unused), where).items()
     }
     default_group = top.get("default_group")
+    if default_group is not None and groups and default_group not in groups:
+        known = difflib.get_close_matches(str(default_group), groups, n=1) or sorted(groups)
+        raise _broken(f"default_group names {default_group!r}, which is no group: did you mean {known[0]!r}?")
     return LimitsFile(
         defaults=defaults,
         groups=groups,
@@ -112,6 +115,15 @@ def load_limits(
         strategy=_read_strategy(_as_mapping(top.get("gpu_allocation"), "gpu_allocation"), unused),
         unused=tuple(unused),
     )
+
+
+def load_texts(texts: LimitsTexts) -> LimitsFile:
+    """Return the limits that an admin's files give; an error's detail names the file."""
+    members = {name: parse_members(text) for name, text in texts.members.items()}
+    try:
+        return load_limits(texts.text, overrides_text=texts.overrides, members=members)
+    except LimitsBroken as exc:
+        raise LimitsBroken(exc.message, detail=f"in {texts.path} or beside it: {exc.detail or exc}") from exc
 
 
 def parse_members(text: str) -> tuple[str, ...]:

@@ -125,7 +125,7 @@ class DS01Spawner(StartSteps, DockerSpawner):  # type: ignore[misc]
     @property
     def will_resume(self) -> bool:
         """Whether a stopped container is held: the Hub then keeps the token that it has in it."""
-        return self._is_held
+        return self._is_held and bool(self.object_id)
 
     async def poll(self) -> int | str | None:
         """Return None while it runs, else its exit; if Docker does not answer, the last status stands.

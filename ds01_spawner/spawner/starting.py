@@ -125,7 +125,7 @@ class StartSteps(StudentOptions):
 
     async def _explain_end(self, found: dict[str, Any] | None, *, is_running: bool) -> ServerEnded:
         log = await self._call(self.site.engine.log_tail, str(found["Id"])) if found else ""
-        last = (log.splitlines()[-1:] or ["it left no word"])[0][:300]
+        last = (log.splitlines()[-1:] or ["it left no word"])[0][:300].rstrip(".")
         what = f"did not answer within {self.http_timeout} seconds" if is_running else "ended after its start"
         return ServerEnded(
             f"Your server {what}: {last}. Choose other packages, another framework or more memory, or show "

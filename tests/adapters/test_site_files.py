@@ -66,13 +66,18 @@ def test_limits_are_read_with_the_files_beside_them(tmp_path: Path) -> None:
     (tmp_path / "groups" / "lab.2.members").write_text("bob\n")
     (tmp_path / "groups" / "student.members~").write_text("eve\n")
     assert read_limits(str(tmp_path / "resource-limits.yaml")) == LimitsTexts(
-        text="defaults: {}\n", overrides="ada: {}\n", members={"student": "ada\n", "lab.2": "bob\n"}
+        path=str(tmp_path / "resource-limits.yaml"),
+        text="defaults: {}\n",
+        overrides="ada: {}\n",
+        members={"student": "ada\n", "lab.2": "bob\n"},
     )
 
 
 def test_limits_alone_have_nothing_beside_them(tmp_path: Path) -> None:
     (tmp_path / "limits.yaml").write_text("defaults: {}\n")
-    assert read_limits(str(tmp_path / "limits.yaml")) == LimitsTexts(text="defaults: {}\n")
+    assert read_limits(str(tmp_path / "limits.yaml")) == LimitsTexts(
+        path=str(tmp_path / "limits.yaml"), text="defaults: {}\n"
+    )
 
 
 def test_limits_that_are_set_and_missing_are_broken(tmp_path: Path) -> None:

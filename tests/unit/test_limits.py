@@ -14,10 +14,11 @@ from ds01_spawner.limits import (
     docker_args,
     limits_for,
     load_limits,
+    load_texts,
     lower,
     parse_members,
 )
-from ds01_spawner.model import Holdings, Limits
+from ds01_spawner.model import Holdings, Limits, LimitsTexts
 
 GIB = 1024**3
 EXAMPLE = Path(__file__).parent.parent.parent / "hub_config" / "resource-limits.yaml"
@@ -609,3 +610,15 @@ def test_example_for_production_is_a_limits_file_without_unused_keys() -> None:
         4,
         None,
     ]
+
+
+def test_default_group_that_is_no_group_names_the_nearest() -> None:
+    text = "groups:\n  student: {}\n  researcher: {}\ndefault_group: studnet\n"
+    with pytest.raises(LimitsBroken, match="'studnet', which is no group: did you mean 'student'"):
+        load_limits(text)
+
+
+def test_what_is_wrong_in_an_admins_files_names_the_file() -> None:
+    with pytest.raises(LimitsBroken) as broken:
+        load_texts(LimitsTexts(path="/etc/ds01/resource-limits.yaml", text="defaults:\n  max_cpu: 1\n"))
+    assert "in /etc/ds01/resource-limits.yaml or beside it" in broken.value.detail
