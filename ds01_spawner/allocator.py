@@ -165,6 +165,10 @@ def _refuse_full_gpu(slots: Sequence[Slot]) -> str:
     return f"Your group may not use a full GPU. {advice}"
 
 
+def _name(profile: str) -> str:
+    return "full GPU" if profile == FULL_GPU else profile
+
+
 def _explain_shortage(
     slots: Sequence[Slot], taken: frozenset[str], profile: str, count: int, allow_full_gpu: bool
 ) -> str:
@@ -174,14 +178,15 @@ def _explain_shortage(
     suitable = free.pop(profile, 0)
     if not allow_full_gpu:
         free.pop(FULL_GPU, None)
-    facts = [f"You asked for {count} of {profile}: this machine has {total}, {suitable} free now"]
+    wanted = f"{count} × {_name(profile)}"
+    facts = [f"You asked for {wanted}: this machine has {total}, {suitable} free now"]
     if faulty:
         facts.append(f"{faulty} out of order")
     advice = []
     if suitable:
         advice.append("ask for fewer")
     if free:
-        others = ", ".join(f"{number} of {name}" for name, number in sorted(free.items()))
+        others = ", ".join(f"{number} × {_name(name)}" for name, number in sorted(free.items()))
         advice.append(f"choose what else is free now ({others})")
     if total >= count:
         advice.append("try again later")

@@ -8,6 +8,9 @@ Docker. Once, before its first start:
     mkdir --parents --mode 700 /var/lib/jupyterhub /var/lib/ds01
     mkdir --parents /etc/ds01   # and resource-limits.yaml into it, from this folder
 
+`jupyterhub.service` beside this file starts the Hub with systemd; by hand it is
+`jupyterhub --config /etc/jupyterhub/jupyterhub_config.py`.
+
 `ds01 --config FILE limits USER` shows what a student may have with this file, `ds01 --config FILE
 catalog list` which frameworks she may choose. All settings: docs/configuration.md.
 """
@@ -55,7 +58,8 @@ c.JupyterHub.load_groups = {"researcher": {"users": []}}
 
 c.JupyterHub.spawner_class = "ds01"
 c.JupyterHub.allow_named_servers = True
-c.JupyterHub.named_server_limit_per_user = 5
+# Together with the default server as many as the limits file allows (max_containers_per_user).
+c.JupyterHub.named_server_limit_per_user = 2
 
 # AIME's catalog and DS01's limits are found where they are usually installed; name them to be sure.
 # Both are read again at each start of a server, so editing them needs no restart.

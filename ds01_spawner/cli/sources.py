@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,12 +28,16 @@ def _read_nvml() -> Inventory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
-    """What of the site's settings the reading commands need; an empty file name means search for it."""
+    """What of the site's settings the reading commands need; an empty file name means search for it.
+
+    `hub_groups` are the users of each of the Hub's groups, as far as its settings name them.
+    """
 
     catalog_file: str = ""
     limits_file: str = ""
     architecture: str = ""
     slice_pattern: str = DEFAULT_SLICE_PATTERN
+    hub_groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     read_inventory: Callable[[], Inventory] = _read_nvml
 
 
@@ -57,7 +61,7 @@ def _read_config(path: Path) -> Sources:
     try:
         # stdout belongs to the command's answer, whatever the file prints.
         with redirect_stdout(sys.stderr):
-            site = _load_site(path)
+            site, hub_groups = _load_site(path)
     # The file is the admin's program and may raise anything, or exit.
     except (Exception, SystemExit) as exc:
         raise ConfigBroken(
@@ -69,17 +73,21 @@ def _read_config(path: Path) -> Sources:
         limits_file=site.limits_file,
         architecture=site.architecture,
         slice_pattern=site.slice_pattern,
+        hub_groups=hub_groups,
         read_inventory=site.read_inventory,
     )
 
 
-def _load_site(path: Path) -> DS01:
+def _load_site(path: Path) -> tuple[DS01, dict[str, tuple[str, ...]]]:
     from traitlets.config.loader import PyFileConfigLoader
 
     from ..site import DS01
 
     config = PyFileConfigLoader(path.name, path=str(path.parent.absolute())).load_config()
-    return DS01(config=config)
+    groups = config.JupyterHub.get("load_groups", {})
+    # JupyterHub takes a list of users, or a mapping that has one.
+    users = {name: group["users"] if "users" in group else group for name, group in groups.items()}
+    return DS01(config=config), {name: tuple(members) for name, members in users.items()}
 
 
 def _find_line(exc: BaseException, path: Path) -> str:

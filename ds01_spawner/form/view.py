@@ -238,7 +238,7 @@ def _list_use_cases(view: FormView) -> tuple[Choice, ...]:
 
 
 def _usual(view: FormView) -> tuple[str, str]:
-    return "", "As the profile above says" if view.profiles else "As usual here"
+    return "", "As in the profile" if view.profiles else "As usual here"
 
 
 def _mark(listed: list[tuple[str, str]], value: object) -> tuple[Choice, ...]:

@@ -94,7 +94,8 @@ class DS01Spawner(StartSteps, DockerSpawner):  # type: ignore[misc]
             self._is_adopting = False
             raise
         except DS01Error as exc:
-            raise SpawnRefused(exc) from exc
+            # The Hub logs the message, which has the cause; a traceback would only repeat it.
+            raise SpawnRefused(exc) from None
         except (docker.errors.DockerException, RequestException) as exc:
             error = EngineUnavailable(
                 "Docker on the server failed while it started your container. Please try again, and tell "

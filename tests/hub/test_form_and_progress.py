@@ -51,17 +51,17 @@ def test_a_link_that_cannot_be_followed_says_so_on_the_form(student: Student) ->
 
 
 def test_a_refused_form_of_a_named_server_keeps_its_name_and_what_was_typed(student: Student) -> None:
-    assert "For your server thesis" in read_text(student.form("thesis").text)
+    assert "For the server thesis" in read_text(student.form("thesis").text)
     refused = student.post_form({"profile": "small", "packages": "numpy b@d"}, "thesis")
     assert refused.status_code == 400
     text = read_text(refused.text)
     assert "'b@d' installs from a URL" in text
-    assert "For your server thesis" in text
+    assert "For the server thesis" in text
     assert find_checked(refused.text) == ["ds01-profile-small"]
     assert "b@d" in refused.text
     listed = student.api("GET", f"/users/{student.name}?include_stopped_servers=1").json()["servers"]
     assert "thesis" in listed
-    assert "For your server" not in read_text(student.form().text)
+    assert "For the server" not in read_text(student.form().text)
 
 
 def test_the_form_shows_only_profiles_that_are_hers(student: Student) -> None:

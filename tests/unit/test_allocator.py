@@ -121,8 +121,8 @@ def test_a_request_without_a_gpu_gets_no_slot() -> None:
 
 def test_what_is_not_free_is_explained_with_what_is() -> None:
     assert refusal(LAB, "1:2", "2", profile="2g.20gb") == (
-        "You asked for 1 of 2g.20gb: this machine has 1, 0 free now. What you can do: "
-        "choose what else is free now (4 of 1g.10gb, 1 of full), or try again later, or start without a GPU."
+        "You asked for 1 × 2g.20gb: this machine has 1, 0 free now. What you can do: "
+        "choose what else is free now (4 × 1g.10gb, 1 × full GPU), or try again later, or start without a GPU."
     )
 
 
@@ -143,7 +143,7 @@ def test_who_asks_for_more_than_there_is_is_not_told_to_wait() -> None:
 
 def test_a_machine_without_a_gpu_says_so() -> None:
     assert refusal(()) == (
-        "You asked for 1 of 1g.10gb: this machine has 0, 0 free now. What you can do: start without a GPU."
+        "You asked for 1 × 1g.10gb: this machine has 0, 0 free now. What you can do: start without a GPU."
     )
 
 

@@ -386,3 +386,12 @@ def test_named_files_need_neither_jupyterhub_nor_docker() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "set()"
+
+
+def test_groups_of_the_hub_come_from_its_config(shell: Shell, tmp_path: Path) -> None:
+    config = write_config(
+        tmp_path, "c.JupyterHub.load_groups = {'admin': {'users': ['ada']}, 'researcher': ['eve']}"
+    )
+    for user, group in (("ada", "admin"), ("eve", "researcher"), ("bob", "student")):
+        out = shell.ask("limits", user, "--config", config, "--limits", LIMITS)
+        assert out.startswith(f"{user} (group {group})\n")
