@@ -86,7 +86,10 @@ def _load_site(path: Path) -> tuple[DS01, dict[str, tuple[str, ...]]]:
     config = PyFileConfigLoader(path.name, path=str(path.parent.absolute())).load_config()
     groups = config.JupyterHub.get("load_groups", {})
     # JupyterHub takes a list of users, or a mapping that has one.
-    users = {name: group["users"] if "users" in group else group for name, group in groups.items()}
+    users = {
+        name: group.get("users", ()) if isinstance(group, Mapping) else group
+        for name, group in groups.items()
+    }
     return DS01(config=config), {name: tuple(members) for name, members in users.items()}
 
 
