@@ -221,15 +221,14 @@ class Hub:
     # what is there ---------------------------------------------------------------------------------
 
     def containers(self, person: Person) -> list[dict[str, Any]]:
-        """Return Docker's inspect of all containers that carry her UID in their name, or her label."""
+        """Return Docker's inspect of all containers with her UID in their name or her files in /workspace."""
         found = []
         for row in self.docker.containers(all=True):
             names = [name.lstrip("/") for name in row["Names"] or []]
             labels = row["Labels"] or {}
-            if (
-                any(name.endswith(f"._.{person.uid}") for name in names)
-                or labels.get(mlc.LABEL) == person.name
-            ):
+            if any(name.endswith(f"._.{person.uid}") for name in names) or labels.get(
+                f"{mlc.LABEL}.WORK_MOUNT", ""
+            ).startswith(f"{person.home}/"):
                 with contextlib.suppress(docker.errors.NotFound):
                     found.append(self.docker.inspect_container(row["Id"]))
         return found
@@ -238,6 +237,14 @@ class Hub:
         """Return Docker's inspect of one of her containers, by its NAME."""
         found: dict[str, Any] = self.docker.inspect_container(f"{project}._.{person.uid}")
         return found
+
+    def takes_token_of(self, inspected: Mapping[str, Any]) -> bool:
+        """Whether the token in a container's environment is one that the Hub knows."""
+        environment = dict(entry.partition("=")[::2] for entry in inspected["Config"]["Env"])
+        headers = {"Authorization": f"token {environment['JUPYTERHUB_API_TOKEN']}"}
+        answer = httpx.get(f"{self.url}/hub/api/user", headers=headers, timeout=30, trust_env=False)
+        assert answer.status_code in (200, 403), answer.text
+        return answer.status_code == 200
 
     def tags(self, person: Person) -> list[str]:
         """Return the image tags of her own containers."""

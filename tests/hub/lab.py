@@ -26,7 +26,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 FRAMEWORK, VERSION, ARCHITECTURE = "Pytorch", "2.8.0", "CUDA_ADA"
 
-_uids = itertools.count(3100)
+# Far from those of other runs on the same Docker Engine, where a UID is part of each name.
+_uids = itertools.count(3000 + 500 * (os.getpid() % 100))
 
 _H100 = 'name="NVIDIA H100 80GB HBM3" memory_mib=81559 cc=9.0'
 UNKNOWN_TO_DOCKER = "1g.20gb"
@@ -148,9 +149,13 @@ class Lab:
         return Person(name=name, uid=number, home=home)
 
     def set_limits(self, person: Person, **limits: object) -> None:
-        """Give one person limits of her own, on top of the defaults."""
-        overrides = {person.name: limits}
-        (self.directory / "user-overrides.yaml").write_text(json.dumps(overrides))
+        """Give one person limits of her own, on top of the defaults; other people's stay as they are."""
+        file = self.directory / "user-overrides.yaml"
+        overrides = json.loads(file.read_text()) if file.exists() else {}
+        overrides[person.name] = limits
+        unfinished = file.with_suffix(".unfinished")
+        unfinished.write_text(json.dumps(overrides))
+        unfinished.rename(file)
 
     def remove(self) -> None:
         """Remove the folder and the CDI spec."""

@@ -102,18 +102,23 @@ def base_that_builds_slowly(client: docker.APIClient, base: str, gate: Gate) -> 
 
 
 @contextlib.contextmanager
-def jupyter_that_starts_slowly(person: Person, gate: Gate) -> Iterator[None]:
-    """Let her Jupyter wait at a gate, by a config file in her own home."""
+def jupyter_configured(person: Person, code: str) -> Iterator[None]:
+    """Let her Jupyter run Python when it starts, by a config file in her own home."""
     folder = person.container_home / ".jupyter"
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "jupyter_server_config.py"
-    config.write_text(gate.code)
+    config.write_text(code)
     for path in (person.home / ".ds01", person.container_home, folder, config):
         os.chown(path, person.uid, person.uid)
     try:
         yield
     finally:
         config.unlink()
+
+
+def jupyter_that_starts_slowly(person: Person, gate: Gate) -> contextlib.AbstractContextManager[None]:
+    """Let her Jupyter wait at a gate."""
+    return jupyter_configured(person, gate.code)
 
 
 class HangingNvml:
