@@ -9,7 +9,7 @@ OLD_DOCKER = f"""\
 #1 [internal] load build definition from Dockerfile
 #1 DONE 0.0s
 
-#9 [stage-0 1/4] FROM docker.io/aimehub/pytorch:1
+#9 [stage-0 1/4] FROM registry.example/aimehub/pytorch:1
 #9 CACHED
 
 #7 [stage-0 2/4] {MOUNTS} : layer=hub &&     export PIP_CACHE_DIR=x
@@ -164,7 +164,7 @@ def test_an_unknown_failure_shows_the_last_errors_without_control_characters() -
 
 
 def test_a_base_that_cannot_be_fetched_is_said() -> None:
-    log = ["#2 [internal] load metadata for docker.io/aimehub/none:1", "#2 ERROR: pull access denied"]
+    log = ["#2 [internal] load metadata for registry.example/aimehub/none:1", "#2 ERROR: pull access denied"]
     assert "base image is not here" in explain_failure(log).sentence
 
 

@@ -352,7 +352,7 @@ def test_a_default_version_counts_only_for_its_own_framework(asked: dict, versio
     [
         "ubuntu",
         "ubuntu:24.04",
-        "ghcr.io/lab/image:1",
+        "registry.example/lab/image:1",
         "localhost:5000/a/b_c--d:v1.0-x",
         "[::1]:5000/a",
         f"a/b@sha256:{'0' * 64}",
