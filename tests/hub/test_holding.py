@@ -18,6 +18,8 @@ from .obstacles import gate_at, jupyter_configured, jupyter_that_starts_slowly
 from .student import Student
 from .waiting import wait_for
 
+pytestmark = pytest.mark.slow
+
 SMALL: Mapping[str, object] = {"profile": "small"}
 GRACE_SECONDS = 5
 # Long enough to be seen while it lasts, on a busy machine too.

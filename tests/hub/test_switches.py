@@ -14,6 +14,8 @@ from .hub import Hub
 from .obstacles import jupyter_configured
 from .student import Student
 
+pytestmark = pytest.mark.slow
+
 # Where the engine may not set AIME's own ulimits, `open files` is what it can be asked for.
 OPEN_FILES = 4096
 
