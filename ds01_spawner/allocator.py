@@ -15,7 +15,7 @@ from datetime import datetime
 from fractions import Fraction
 
 from .errors import ConfigBroken, NotAllowed, NothingFree
-from .model import FULL_GPU, LOCAL_NODE, NO_GPU, Availability, Holdings, Slot
+from .model import FULL_GPU, LOCAL_NODE, NO_GPU, Availability, Holdings, Slot, name_gpu
 
 PACK = "pack"
 LEAST_ALLOCATED = "least_allocated"
@@ -165,10 +165,6 @@ def _refuse_full_gpu(slots: Sequence[Slot]) -> str:
     return f"Your group may not use a full GPU. {advice}"
 
 
-def _name(profile: str) -> str:
-    return "full GPU" if profile == FULL_GPU else profile
-
-
 def _explain_shortage(
     slots: Sequence[Slot], taken: frozenset[str], profile: str, count: int, allow_full_gpu: bool
 ) -> str:
@@ -178,7 +174,7 @@ def _explain_shortage(
     suitable = free.pop(profile, 0)
     if not allow_full_gpu:
         free.pop(FULL_GPU, None)
-    wanted = f"{count} × {_name(profile)}"
+    wanted = f"{count} × {name_gpu(profile)}"
     facts = [f"You asked for {wanted}: this machine has {total}, {suitable} free now"]
     if faulty:
         facts.append(f"{faulty} out of order")
@@ -186,7 +182,7 @@ def _explain_shortage(
     if suitable:
         advice.append("ask for fewer")
     if free:
-        others = ", ".join(f"{number} × {_name(name)}" for name, number in sorted(free.items()))
+        others = ", ".join(f"{number} × {name_gpu(name)}" for name, number in sorted(free.items()))
         advice.append(f"choose what else is free now ({others})")
     if total >= count:
         advice.append("try again later")

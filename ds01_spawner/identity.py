@@ -12,9 +12,7 @@ from .model import Account
 def merge_passwd(text: str, account: Account) -> str:
     """Return the image's `/etc/passwd` with the account in it, and nobody else under its UID or name."""
     kept = [
-        line
-        for line in text.splitlines()
-        if line.strip() and not _is_entry(line, account.name, account.uid, id_field=2)
+        line for line in text.splitlines() if line.strip() and not _is_entry(line, account.name, account.uid)
     ]
     entry = f"{account.name}:x:{account.uid}:{account.gid}::{account.home}:{account.shell}"
     return "\n".join([*kept, entry]) + "\n"
@@ -34,7 +32,7 @@ def merge_group(text: str, account: Account) -> str:
     primary = account.group_name or account.name
     kept: list[str] = []
     for line in text.splitlines():
-        if not line.strip() or _is_entry(line, primary, account.gid, id_field=2):
+        if not line.strip() or _is_entry(line, primary, account.gid):
             continue
         name, password, gid, members = [*line.split(":"), "", "", "", ""][:4]
         names = [member for member in members.split(",") if member and member != account.name]
@@ -49,6 +47,7 @@ def merge_group(text: str, account: Account) -> str:
     return "\n".join(kept) + "\n"
 
 
-def _is_entry(line: str, name: str, number: int, *, id_field: int) -> bool:
+def _is_entry(line: str, name: str, number: int) -> bool:
+    """Whether a line has that name, or that UID or GID: both files have it in the third field."""
     fields = line.split(":")
-    return fields[0] == name or (len(fields) > id_field and fields[id_field] == str(number))
+    return fields[0] == name or (len(fields) > 2 and fields[2] == str(number))

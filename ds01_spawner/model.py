@@ -25,6 +25,11 @@ MOST_GPUS = 16  # of one server
 UNLISTED_CHOICE = "unlisted-choice"  # in the form: the free text besides the choices
 
 
+def name_gpu(profile: str) -> str:
+    """Return a GPU profile as it is shown; NVIDIA's own spelling but for a full GPU."""
+    return "full GPU" if profile == FULL_GPU else profile
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slot:
     """One GPU or one MIG instance of a node, keyed by its UUID.

@@ -90,7 +90,7 @@ class Images:
     def find(self, base: BaseImage, request: ServerRequest) -> BuiltImage | None:
         """Return the image of `request` on `base` if it was built before; a short call."""
         local = self._engine.image(base.image)
-        return None if local is None else self._find(self.spec(base, local.id, request))
+        return None if local is None else self._find(_tag(self.spec(base, local.id, request)))
 
     def join(self, base: BaseImage, request: ServerRequest, tell: Tell) -> Build:
         """Begin to build, or wait with the others who want the same; `leave` it at the end, whichever.
@@ -127,23 +127,22 @@ class Images:
             raise BuildFailed("The build was given up. Start again.")
         local = self._base(base.image, build.tell, is_hers=bool(request.base_image))
         spec = self.spec(base, local.id, request)
-        found = self._find(spec)
+        tag = _tag(spec)
+        found = self._find(tag)
         if found is not None:
             return found
         probe = self._engine.probe(spec.base)
         image.check_base(spec, probe)
-        template = _read_template()
         build.tell("Building your image. Nobody built this one before; the next start skips this step.")
-        tag = image.tag(spec, template)
         self._builder.build(
             tag,
-            image.render_dockerfile(spec, probe, template),
+            image.render_dockerfile(spec, probe, _read_template()),
             image.context_files(spec, probe),
             _step_teller(build),
             build.given_up,
         )
         log.info("built %s on %s", tag, base.image)
-        made = self._find(spec)
+        made = self._find(tag)
         if made is None:
             raise ConfigBroken(
                 "Your image was built and is not where servers run. Please tell your admin.",
@@ -151,8 +150,7 @@ class Images:
             )
         return replace(made, was_built=True)
 
-    def _find(self, spec: ImageSpec) -> BuiltImage | None:
-        tag = image.tag(spec, _read_template())
+    def _find(self, tag: str) -> BuiltImage | None:
         built = self._engine.image(tag)
         if built is None:
             return None
@@ -202,6 +200,10 @@ class Images:
             if is_hers:
                 raise RequestRefused(exc.message, detail=exc.detail) from exc
             raise
+
+
+def _tag(spec: ImageSpec) -> str:
+    return image.tag(spec, _read_template())
 
 
 def _read_template() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from math import ceil
 
-from ..model import FULL_GPU, Availability, Holdings, Limits
+from ..model import Availability, Holdings, Limits
 from ..sizes import format_bytes
 
 _MEBIBYTE = 1024**2
@@ -57,11 +57,6 @@ def name_most(limits: Limits) -> dict[str, str]:
         "shm_size": format_bytes(limits.shm_size) if limits.shm_size is not None else "",
         "pids_limit": str(limits.pids_limit) if limits.pids_limit is not None else "",
     }
-
-
-def name_gpu(profile: str) -> str:
-    """Return the GPU profile as it is shown; NVIDIA's own spelling but for a full GPU."""
-    return "full GPU" if profile == FULL_GPU else profile
 
 
 def count_free(slots: Availability) -> str:

@@ -20,10 +20,11 @@ from ..model import (
     Limits,
     Profile,
     ServerDefaults,
+    name_gpu,
 )
 from ..sizes import format_bytes
 from ..templating import environment
-from .phrases import count_free, describe_holdings, describe_limits, describe_memory, name_gpu, name_most
+from .phrases import count_free, describe_holdings, describe_limits, describe_memory, name_most
 
 # What is filled in stands in the folded part of the form, which is then open.
 _FOLDED = frozenset(

@@ -13,7 +13,17 @@ from .. import identity, limits, mlc
 from ..adapters.engine import DockerEngine, File
 from ..core import Offers
 from ..errors import MountRefused
-from ..model import Account, BaseImage, BuiltImage, Lease, Limits, Mount, MountWish, ServerRequest
+from ..model import (
+    Account,
+    BaseImage,
+    BuiltImage,
+    Lease,
+    Limits,
+    Mount,
+    MountWish,
+    ServerRequest,
+    name_gpu,
+)
 from ..templating import template_directory
 
 HUB_PYTHON = "/opt/ds01/hub/bin/python"
@@ -39,7 +49,7 @@ class Prepared:
         count, profile = self.request.gpu_count, self.request.gpu_profile
         if not count:
             return "a place for your server (no GPU)"
-        return f"{count} × {'full GPU' if profile == 'full' else profile}"
+        return f"{count} × {name_gpu(profile)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

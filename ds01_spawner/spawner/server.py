@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import docker.errors
 from dockerspawner import DockerSpawner
@@ -22,9 +22,6 @@ from ..model import Lease, LeaseState
 from .progress import Progress
 from .refusal import SpawnRefused
 from .starting import StartSteps
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 # Pauses between tries to end a server; the last one is repeated.
 RETRY_SECONDS = (1, 2, 5, 10, 30)
@@ -85,7 +82,6 @@ class DS01Spawner(StartSteps, DockerSpawner):  # type: ignore[misc]
         Raises:
             SpawnRefused: with a sentence; what was begun is undone by `stop`, which the Hub calls.
         """
-        self._progress = self._progress or Progress()
         try:
             await self._calls_done()
             return await self._start()
@@ -159,11 +155,7 @@ class DS01Spawner(StartSteps, DockerSpawner):  # type: ignore[misc]
         """
         await self._calls_done()
         if not self._is_adopting:
-            try:
-                await self._settle(ended=True)
-            except DS01Error as exc:
-                self.log.error("%s cannot be stopped yet: %s", self._log_name, exc.detail or exc)
-                self._keep(asyncio.ensure_future(self._settle_later(self._login, self.name)))
+            await self._end()
         self._unsettled = self._is_adopting = False
         self._last_status = 0
         self.clear_state()
@@ -192,6 +184,10 @@ class DS01Spawner(StartSteps, DockerSpawner):  # type: ignore[misc]
     async def delete_forever(self) -> None:
         """End what is still held for a server that the Hub forgets."""
         await self._calls_done()
+        await self._end()
+
+    async def _end(self) -> None:
+        """End the server now, or as soon as that can be done."""
         try:
             await self._settle(ended=True)
         except DS01Error as exc:
