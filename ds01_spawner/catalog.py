@@ -104,6 +104,18 @@ def resolve(
     )
 
 
+def find_base(text: str | None, framework: str, version: str = "", architecture: str = "") -> BaseImage:
+    """Return the base image of a framework from the catalog's `text`; None is no catalog: the fallback.
+
+    Raises:
+        CatalogBroken: a line of it cannot be read.
+        UnknownFramework: there is none.
+    """
+    if text is None:
+        return fallback(framework, architecture)
+    return resolve(parse_catalog(text), framework, version, architecture)
+
+
 def fallback(framework: str, architecture: str = "") -> BaseImage:
     """Return the Docker Hub image of a framework, with a warning, for when there is no catalog file.
 

@@ -7,7 +7,10 @@ file. A share is never taken from a profile's name: `1g.10gb` is another thing o
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from fractions import Fraction
+
+from .model import Inventory
 
 # Compute capability as far as it decides, and AIME's name for it in the catalog of images.
 _ARCHITECTURES = {
@@ -50,6 +53,18 @@ def architecture_of(compute_capability: tuple[int, int]) -> str:
     if compute_capability == _ADA:
         return "CUDA_ADA"
     return _ARCHITECTURES.get(compute_capability[0], "")
+
+
+def find_architecture(named: str, environ: Mapping[str, str], read: Callable[[], Inventory]) -> str:
+    """Return the architecture that is named, else `$MLC_ARCH`, else that of the first GPU, "" without one.
+
+    `read` is called only where neither names it; what it raises comes through.
+    """
+    named = named or environ.get("MLC_ARCH", "")
+    if named:
+        return named.strip("[]")
+    gpus = read().gpus
+    return architecture_of(gpus[0].compute_capability) if gpus else ""
 
 
 def explain_init_error(code: int) -> str:

@@ -98,11 +98,7 @@ def resolve_image(options: argparse.Namespace, sources: Sources) -> None:
     """Print the image that a framework, and perhaps a version, mean."""
     text = read_catalog(sources.catalog_file, catalog.SEARCH_PATHS)
     architecture = find_architecture(sources, options.arch)
-    if text is None:
-        base = catalog.fallback(options.framework, architecture)
-    else:
-        entries = catalog.parse_catalog(text)
-        base = catalog.resolve(entries, options.framework, options.version, architecture)
+    base = catalog.find_base(text, options.framework, options.version, architecture)
     if base.warning:
         print(f"ds01: {base.warning}", file=sys.stderr)
     if options.json:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .. import inventory
 from ..errors import ConfigBroken, InventoryUnavailable
-from ..inventory import architecture_of
 from ..limits import DEFAULT_SLICE_PATTERN
 from ..model import Inventory
 
@@ -101,11 +101,8 @@ def _find_line(exc: BaseException, path: Path) -> str:
 
 def find_architecture(sources: Sources, asked: str) -> str:
     """Return the architecture that is asked for, set, in `$MLC_ARCH`, or that of the GPUs; "" for any."""
-    named = asked or sources.architecture or os.environ.get("MLC_ARCH", "")
-    if named:
-        return named.strip("[]")
     try:
-        gpus = sources.read_inventory().gpus
+        return inventory.find_architecture(asked or sources.architecture, os.environ, sources.read_inventory)
     except InventoryUnavailable as exc:
         print(
             "ds01: The GPUs cannot be read, so every architecture counts. Name one with --arch.",
@@ -113,4 +110,3 @@ def find_architecture(sources: Sources, asked: str) -> str:
         )
         print(f"  {exc.detail or exc}", file=sys.stderr)
         return ""
-    return architecture_of(gpus[0].compute_capability) if gpus else ""

@@ -18,13 +18,12 @@ from ..errors import (
     NothingFree,
     RequestRefused,
 )
-from ..inventory import architecture_of
+from ..inventory import find_architecture
 from ..model import (
     FULL_GPU,
     Account,
     Availability,
     BaseImage,
-    CatalogEntry,
     Holdings,
     Inventory,
     Lease,
@@ -115,27 +114,11 @@ class Offers:
 
     def architecture(self) -> str:
         """Return the catalog's architecture: the trait, else `$MLC_ARCH`, else from the GPUs, else ""."""
-        named = self._architecture or self._environ.get("MLC_ARCH", "")
-        if named:
-            return named.strip("[]")
         try:
-            gpus = self.inventory().gpus
+            return find_architecture(self._architecture, self._environ, self.inventory)
         except InventoryUnavailable as exc:
             log.warning("the architecture is unknown without GPUs: %s", exc.detail or exc)
             return ""
-        return architecture_of(gpus[0].compute_capability) if gpus else ""
-
-    def catalog_entries(self) -> tuple[CatalogEntry, ...] | None:
-        """Return the catalog as it is written now, None where none is installed."""
-        text = self._read_catalog()
-        return None if text is None else catalog.parse_catalog(text)
-
-    def resolve(self, framework: str, version: str = "", architecture: str = "") -> BaseImage:
-        """Return the base image of a framework, from the catalog or, without one, a known fallback."""
-        entries = self.catalog_entries()
-        if entries is None:
-            return catalog.fallback(framework, architecture or self.architecture())
-        return catalog.resolve(entries, framework, version, architecture or self.architecture())
 
     def offer(
         self,
@@ -159,10 +142,12 @@ class Offers:
             log.error("no GPU can be offered: %s", exc.detail or exc)
             gpu_problem = str(exc)
         architecture = self.architecture()
-        entries = self.catalog_entries()
+        text = self._read_catalog()
         return Offer(
             availability=availability,
-            frameworks=catalog.frameworks(entries, architecture) if entries else (),
+            frameworks=catalog.frameworks(catalog.parse_catalog(text), architecture)
+            if text is not None
+            else (),
             architecture=architecture,
             limits=self.limits_for(user, hub_groups),
             holdings=self._ledger.holdings(user),
@@ -173,7 +158,8 @@ class Offers:
     def base_image(self, request: ServerRequest) -> BaseImage:
         """Return the image that the request builds on: her own, or the catalog's."""
         if not request.base_image:
-            return self.resolve(request.framework, request.framework_version)
+            version = request.framework_version
+            return catalog.find_base(self._read_catalog(), request.framework, version, self.architecture())
         tag = request.base_image.rpartition(":")[2]
         version = "latest" if tag == request.base_image or "/" in tag else tag
         return BaseImage(
