@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from .errors import RequestRefused
+from .errors import NameTaken, RequestRefused
 from .model import DEFAULT_SERVER, Account, Container, Mount
 
 LABEL = "aime.mlc"
@@ -51,6 +51,15 @@ def project_name(server: str) -> str:
 def container_name(server: str, uid: int) -> str:
     """Return `NAME._.UID`, the name under which AIME's tools look for the container."""
     return f"{project_name(server)}._.{uid}"
+
+
+def refuse_name(container: str, *, detail: str) -> NameTaken:
+    """Return the refusal of a container's name that somebody else's container has."""
+    return NameTaken(
+        f"A container named {container} exists already and was not made by this Hub. Rename or remove it "
+        "(mlc remove), or give your server another name.",
+        detail=detail,
+    )
 
 
 def image_name(container: str, user: str) -> str:

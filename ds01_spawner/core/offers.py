@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from typing import TYPE_CHECKING
 
 from .. import allocator, catalog, limits
@@ -112,10 +113,10 @@ class Offers:
             log.warning(warning)
         return strategy
 
-    def architecture(self) -> str:
+    def _find_architecture(self, read: Callable[[], Inventory]) -> str:
         """Return the catalog's architecture: the trait, else `$MLC_ARCH`, else from the GPUs, else ""."""
         try:
-            return find_architecture(self._architecture, self._environ, self.inventory)
+            return find_architecture(self._architecture, self._environ, read)
         except InventoryUnavailable as exc:
             log.warning("the architecture is unknown without GPUs: %s", exc.detail or exc)
             return ""
@@ -131,17 +132,19 @@ class Offers:
 
         `external` says which slots others than our leases hold.
         """
+        # The GPUs are asked twice below, and NVML is started and ended for each reading.
+        read = cache(self.inventory)
         gpu_problem, simulated = "", False
         availability: tuple[Availability, ...] = ()
         try:
-            inventory = self.inventory()
+            inventory = read()
             simulated = inventory.simulated
             taken = self._ledger.view(user).taken | external(inventory.slots)
             availability = allocator.availability(inventory.slots, taken)
         except DS01Error as exc:
             log.error("no GPU can be offered: %s", exc.detail or exc)
             gpu_problem = str(exc)
-        architecture = self.architecture()
+        architecture = self._find_architecture(read)
         text = self._read_catalog()
         return Offer(
             availability=availability,
@@ -155,15 +158,15 @@ class Offers:
             gpu_problem=gpu_problem,
         )
 
-    def base_image(self, request: ServerRequest) -> BaseImage:
+    def _base_image(self, request: ServerRequest, architecture: str) -> BaseImage:
         """Return the image that the request builds on: her own, or the catalog's."""
         if not request.base_image:
             version = request.framework_version
-            return catalog.find_base(self._read_catalog(), request.framework, version, self.architecture())
+            return catalog.find_base(self._read_catalog(), request.framework, version, architecture)
         tag = request.base_image.rpartition(":")[2]
         version = "latest" if tag == request.base_image or "/" in tag else tag
         return BaseImage(
-            framework="custom", version=version, architecture=self.architecture(), image=request.base_image
+            framework="custom", version=version, architecture=architecture, image=request.base_image
         )
 
     def check(self, user: str, server: str, request: ServerRequest, effective: Limits) -> BaseImage:
@@ -173,7 +176,8 @@ class Offers:
         What `server` itself still holds does not count: it is taken over or ended at its start. The
         reservation checks the limits again, in its own transaction.
         """
-        base = self.base_image(request)
+        read = cache(self.inventory)
+        base = self._base_image(request, self._find_architecture(read))
         if request.gpu_count and base.architecture and catalog.is_rocm(base.architecture):
             raise NotAllowed(
                 f"{base.framework} {base.version} is a ROCm image and cannot use this server's NVIDIA GPUs. "
@@ -185,29 +189,30 @@ class Offers:
                 effective,
                 _sum_up(others),
                 slots=request.gpu_count,
-                gpu_share=self._share_of(request),
+                gpu_share=_share_of(request, read),
                 full_gpu=request.gpu_profile == FULL_GPU,
             )
         except LimitExceeded as exc:
             raise LimitExceeded(f"{exc}{_name_held(others)}") from exc
         return base
 
-    def _share_of(self, request: ServerRequest) -> Fraction:
-        """Return the GPU share that the request amounts to, were everything free."""
-        if not request.gpu_count:
-            return Fraction(0)
-        try:
-            slots = allocator.choose(
-                self.inventory().slots,
-                (),
-                profile=request.gpu_profile,
-                count=request.gpu_count,
-                allow_full_gpu=True,
-                strategy=allocator.PACK,
-            )
-        except NothingFree as exc:
-            raise RequestRefused(str(exc)) from exc
-        return sum((slot.share for slot in slots), start=Fraction(0))
+
+def _share_of(request: ServerRequest, read: Callable[[], Inventory]) -> Fraction:
+    """Return the GPU share that the request amounts to, were everything free."""
+    if not request.gpu_count:
+        return Fraction(0)
+    try:
+        slots = allocator.choose(
+            read().slots,
+            (),
+            profile=request.gpu_profile,
+            count=request.gpu_count,
+            allow_full_gpu=True,
+            strategy=allocator.PACK,
+        )
+    except NothingFree as exc:
+        raise RequestRefused(str(exc)) from exc
+    return sum((slot.share for slot in slots), start=Fraction(0))
 
 
 def _sum_up(leases: Sequence[Lease]) -> Holdings:

@@ -11,7 +11,7 @@ from jupyterhub.utils import random_port
 
 from .. import mlc
 from ..core.leases import Claim
-from ..errors import NameTaken, ServerEnded
+from ..errors import ServerEnded
 from ..model import BuiltImage
 from . import assembly
 from .options import StudentOptions
@@ -153,11 +153,8 @@ class StartSteps(StudentOptions):
     async def _refuse_foreign(self, prepared: assembly.Prepared) -> None:
         foreign = await self._call(self.site.core.leases.clear_name, prepared.container_name)
         if foreign is not None:
-            raise NameTaken(
-                f"A container named {foreign.name} exists already and was not made by this Hub. Rename or "
-                "remove it (mlc remove), or give your server another name.",
-                detail=f"id {foreign.id[:12]}, {foreign.state}, image {foreign.image}",
-            )
+            detail = f"id {foreign.id[:12]}, {foreign.state}, image {foreign.image}"
+            raise mlc.refuse_name(foreign.name, detail=detail)
 
     async def get_ip_and_port(self) -> tuple[str, int]:
         """Return where the server listens; the address is empty when its container has ended already."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import docker.errors
 
 from ... import mlc
-from ...errors import EngineUnavailable, NameTaken
+from ...errors import EngineUnavailable
 from ...model import RUNNING_STATES, Container
 from .connection import translated
 from .images import ImageCalls
@@ -74,11 +74,7 @@ class DockerEngine(ImageCalls):
         except EngineUnavailable as exc:
             if getattr(exc.__cause__, "status_code", None) != 409:
                 raise
-            raise NameTaken(
-                f"A container named {kwargs['name']} exists already and was not made by this Hub. "
-                "Rename or remove it (mlc remove), or give your server another name.",
-                detail=exc.detail,
-            ) from exc
+            raise mlc.refuse_name(str(kwargs["name"]), detail=exc.detail) from exc
         return str(made["Id"])
 
     def put_files(self, container_id: str, files: tuple[File, ...]) -> None:
