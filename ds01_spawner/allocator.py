@@ -10,12 +10,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from fractions import Fraction
 
 from .errors import ConfigBroken, NotAllowed, NothingFree
-from .model import FULL_GPU, LOCAL_NODE, NO_GPU, Availability, Holdings, Slot, name_gpu
+from .model import (
+    FULL_GPU,
+    LOCAL_NODE,
+    NO_GPU,
+    Availability,
+    Holdings,
+    Mark,
+    QueueEntry,
+    Reservation,
+    Slot,
+    name_gpu,
+)
 
 PACK = "pack"
 LEAST_ALLOCATED = "least_allocated"
@@ -38,6 +49,8 @@ class LeaseDraft:
     created_at: datetime
     deadline: datetime
     fingerprint: str = ""
+    owner: str = ""
+    runs_until: datetime | None = None
     node: str = LOCAL_NODE
 
 
@@ -46,12 +59,17 @@ class PoolView:
     """What a decision may rest on, read in one transaction.
 
     `slots` are the node's present ones, `taken` the UUIDs of those in a live lease, `holdings`
-    what the user who asks has on all nodes.
+    what the user who asks has on all nodes. `ends` says of each taken slot when its lease ends at the
+    latest, None where nobody knows. `marks`, `queue` and `reservations` are the node's.
     """
 
     slots: tuple[Slot, ...]
     taken: frozenset[str]
     holdings: Holdings
+    ends: Mapping[str, datetime | None] = field(default_factory=dict)
+    marks: tuple[Mark, ...] = ()
+    queue: tuple[QueueEntry, ...] = ()
+    reservations: tuple[Reservation, ...] = ()
 
 
 def normalise_strategy(name: str) -> tuple[str, str]:

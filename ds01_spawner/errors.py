@@ -61,10 +61,32 @@ class LimitExceeded(RequestRefused):
 
 
 class NothingFree(DS01Error):
-    """No suitable slot is free now."""
+    """No suitable slot is free now; `can_wait` says whether one can become free at all."""
 
     reason = "nothing-free"
     status_code = 503
+
+    def __init__(self, message: str, *, detail: str = "", can_wait: bool = True) -> None:
+        super().__init__(message, detail=detail)
+        self.can_wait = can_wait
+
+
+class QueueFull(NothingFree):
+    """No suitable slot is free, and as many spawns wait as may wait."""
+
+    reason = "queue-full"
+
+    def __init__(self, message: str, *, detail: str = "") -> None:
+        super().__init__(message, detail=detail, can_wait=False)
+
+
+class WaitedTooLong(NothingFree):
+    """The time for which a spawn may wait is over."""
+
+    reason = "queue-timeout"
+
+    def __init__(self, message: str, *, detail: str = "") -> None:
+        super().__init__(message, detail=detail, can_wait=False)
 
 
 class NameTaken(DS01Error):

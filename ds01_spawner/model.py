@@ -69,6 +69,45 @@ class Inventory:
     simulated: bool = False
 
 
+class SlotState(str, Enum):
+    """What a slot is at one moment, in the words of `ds01 gpu status`."""
+
+    FREE = "free"
+    PENDING = "pending"
+    LEASED = "leased"
+    HELD = "held"
+    RESERVED = "reserved"
+    EXTERNAL = "external"
+    CONTESTED = "contested"
+    UNHEALTHY = "unhealthy"
+    DRAINED = "drained"
+
+
+class MarkKind(str, Enum):
+    """Why a slot is not handed out, whoever leases it: each is a `SlotState` too."""
+
+    EXTERNAL = "external"
+    CONTESTED = "contested"
+    UNHEALTHY = "unhealthy"
+    DRAINED = "drained"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """One reason not to hand out a slot; `slot` is its UUID, `why` a sentence for whoever asks.
+
+    `external` and `contested` come and go with containers that are not ours, `unhealthy` with what
+    NVML says; `drained` is an admin's, named by `who`.
+    """
+
+    slot: str
+    kind: MarkKind
+    why: str
+    since: datetime
+    who: str = ""
+    node: str = LOCAL_NODE
+
+
 class LeaseState(str, Enum):
     """pending → active → (held) → released."""
 
@@ -89,7 +128,10 @@ class Lease:
     `slots` are the UUIDs (none for a CPU-only server); `share` is the sum of their shares.
     `server` is the Hub's name of the server ("" is the default server). `nonce` stands on the
     container as a label, so that a create that outlived its caller is found. `deadline` is when a
-    pending lease expires, or when a held one ends; an active one has none.
+    pending lease expires, or when a held one ends; an active one has none. `owner` is the process
+    that starts the server (`adapters.processes`), "" for none. `ending` says why the lease is being
+    ended, "" while it is not: once set, nothing makes it active again. `runs_until` is when the
+    server's run time is over, None for no limit.
     """
 
     id: int
@@ -105,7 +147,77 @@ class Lease:
     container_id: str | None = None
     fingerprint: str = ""
     group: str = ""
+    owner: str = ""
+    ending: str = ""
+    runs_until: datetime | None = None
     node: str = LOCAL_NODE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuWish:
+    """What somebody wants of the pool, and her place among all who want: the lower `rank`, the sooner.
+
+    `requested_at` is when she asked, not when her image was built; `runs_until` is when the server
+    would have to end at the latest, None for no limit.
+    """
+
+    user: str
+    profile: str
+    count: int
+    requested_at: datetime
+    allow_full_gpu: bool = True
+    priority: int = 0
+    runs_until: datetime | None = None
+
+    @property
+    def rank(self) -> tuple[int, datetime]:
+        return -self.priority, self.requested_at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueEntry:
+    """One spawn that waits for slots, since `entered_at`; `owner` is the process in which it waits."""
+
+    id: int
+    wish: GpuWish
+    server: str
+    container_name: str
+    entered_at: datetime
+    owner: str = ""
+    node: str = LOCAL_NODE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reservation:
+    """A window of time, `start` included and `end` not, in which slots belong to one user.
+
+    `gpus` are as the admin wrote them: `0`, `0:1`, or a UUID. `devices` are the UUIDs of GPUs or MIG
+    instances that they meant when they were first read, empty until then; a GPU means all its slices.
+    """
+
+    user: str
+    start: datetime
+    end: datetime
+    gpus: tuple[str, ...]
+    reason: str = ""
+    devices: tuple[str, ...] = ()
+
+    def covers(self, slot: Slot) -> bool:
+        return slot.uuid in self.devices or slot.gpu_uuid in self.devices
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One line of the history: when, who is concerned (or acted), what happened, and why."""
+
+    id: int
+    at: datetime
+    kind: str
+    who: str
+    why: str
+    lease_id: int | None = None
+    server: str = ""
+    slots: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
