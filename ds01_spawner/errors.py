@@ -17,6 +17,7 @@ DS01Error                     base; `str(error)` is for the student, `detail` fo
     ├── LimitsBroken          the limits file cannot be read
     ├── ConfigBroken          a setting is wrong or contradicts another
     ├── EngineUnavailable     Docker does not answer, or refused a call
+    ├── HubUnavailable        the Hub does not answer, or refused a call
     ├── InventoryUnavailable  NVML (or the box file) cannot be read
     └── LedgerUnavailable     the ledger cannot be read or written
 """
@@ -166,6 +167,12 @@ class EngineUnavailable(SiteBroken):
     """Docker does not answer, or refused a call."""
 
     reason = "engine"
+
+
+class HubUnavailable(SiteBroken):
+    """The Hub does not answer, or refused a call."""
+
+    reason = "hub"
 
 
 class InventoryUnavailable(SiteBroken):

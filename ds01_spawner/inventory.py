@@ -1,4 +1,4 @@
-"""What NVML's numbers mean here: the share of a GPU, its architecture, and what a failed start says.
+"""What NVML's numbers mean here: a GPU's share and architecture, its errors, and a failed start.
 
 Guarantees: one reading of the same numbers gives one answer, whether they come from NVML or from a box
 file. A share is never taken from a profile's name: `1g.10gb` is another thing on another GPU.
@@ -7,10 +7,11 @@ file. A share is never taken from a profile's name: `1g.10gb` is another thing o
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from fractions import Fraction
 
-from .model import Inventory
+from .model import Inventory, Slot
 
 # Compute capability as far as it decides, and AIME's name for it in the catalog of images.
 _ARCHITECTURES = {
@@ -21,6 +22,21 @@ _ARCHITECTURES = {
     12: "CUDA_BLACKWELL",
 }
 _ADA = (8, 9)
+
+_GPU_ERRORS = {
+    15: "is lost: it does not answer any more, and mostly only a restart of the machine brings it back",
+    16: "needs a reset before it can be used again",
+}
+
+# XIDs of broken hardware. 13, 31, 43 and 45 are mostly the application's; no other drains a GPU either.
+# https://docs.nvidia.com/deploy/xid-errors/
+_DRAINING_XIDS = {
+    48: "its memory had an error that could not be corrected",
+    64: "it could not put a bad part of its memory out of use",
+    74: "an NVLink connection of it failed",
+    79: "it fell off the bus",
+    95: "a memory error was not contained, so any program on it may have lost data",
+}
 
 _INIT_ERRORS = {
     9: "the NVIDIA driver is not loaded",
@@ -65,6 +81,43 @@ def find_architecture(named: str, environ: Mapping[str, str], read: Callable[[],
         return named.strip("[]")
     gpus = read().gpus
     return architecture_of(gpus[0].compute_capability) if gpus else ""
+
+
+def keep_unreadable(known: Iterable[Slot], inventory: Inventory) -> tuple[Slot, ...]:
+    """Return the slots of `inventory`, and with a fault those that its unreadable GPUs had before.
+
+    `known` are the slots that the machine had when it was read last. An index alone says little, since
+    the order can change when the machine restarts: a slot whose GPU was read, under any index, is gone.
+    """
+    read = {gpu.uuid for gpu in inventory.gpus}
+    why_of_uuid = {gpu.uuid: gpu.why for gpu in inventory.unreadable if gpu.uuid}
+    why_of_index = {str(gpu.index): gpu.why for gpu in inventory.unreadable if not gpu.uuid}
+    kept = []
+    for slot in known:
+        why = why_of_uuid.get(slot.gpu_uuid) or why_of_index.get(slot.index.partition(":")[0])
+        if why and slot.gpu_uuid not in read:
+            kept.append(replace(slot, fault=why))
+    return (*inventory.slots, *kept)
+
+
+def explain_gpu_error(index: int, code: int) -> str:
+    """Return the sentence for the admin when the GPU at `index` cannot be read; `code` is NVML's own."""
+    cause = _GPU_ERRORS.get(code, f"cannot be read: NVML answers with error {code}")
+    return f"GPU {index} {cause}. Look with `nvidia-smi` and in the kernel's log."
+
+
+def explain_xid(xid: int) -> str:
+    """Return the sentence for the admin when an XID means that the GPU must not be used any more.
+
+    Empty for one that does not: it is mostly the application's, or only worth a line in the log.
+    """
+    cause = _DRAINING_XIDS.get(xid, "")
+    if not cause:
+        return ""
+    return (
+        f"The GPU reported XID {xid}: {cause}. Reset it or restart the machine before it is used again, "
+        "and have the hardware checked if this comes back."
+    )
 
 
 def explain_init_error(code: int) -> str:

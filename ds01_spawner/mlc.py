@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .errors import NameTaken, RequestRefused
-from .model import DEFAULT_SERVER, Account, Container, Mount
+from .model import ALL_DEVICES, DEFAULT_SERVER, Account, Container, Mount
 
 LABEL = "aime.mlc"
 LEASE_LABEL = f"{LABEL}.DS01_LEASE"
@@ -251,9 +251,6 @@ def from_inspect(inspected: Mapping[str, object]) -> Container:
         devices=pinned_devices(inspected),
         exit_code=exit_code if isinstance(exit_code, int) else 0,
     )
-
-
-ALL_DEVICES = "all"
 
 
 def pinned_devices(inspected: Mapping[str, object]) -> tuple[str, ...]:

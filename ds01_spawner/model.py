@@ -21,6 +21,8 @@ DEFAULT_SERVER = "jupyter"
 
 RUNNING_STATES = ("running", "paused", "restarting")
 """Docker's states of a container that has its devices."""
+ALL_DEVICES = "all"
+"""Stands among a container's devices for a request of every GPU."""
 MOST_GPUS = 16  # of one server
 UNLISTED_CHOICE = "unlisted-choice"  # in the form: the free text besides the choices
 
@@ -61,11 +63,29 @@ class Gpu:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UnreadableGpu:
+    """A GPU that is there and cannot be read, since it is lost or fails a call.
+
+    `index` is NVML's; `uuid` is "" where NVML does not give even that, as for a lost GPU. `why` is a
+    sentence for the admin.
+    """
+
+    index: int
+    why: str
+    uuid: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Inventory:
-    """All that one reading of NVML (or of a box file) says of this machine."""
+    """All that one reading of NVML (or of a box file) says of this machine.
+
+    `slots` and `gpus` are what could be read whole. Which slots an `unreadable` GPU has is not known:
+    none of them is in `slots`, and none of them is gone.
+    """
 
     slots: tuple[Slot, ...]
     gpus: tuple[Gpu, ...]
+    unreadable: tuple[UnreadableGpu, ...] = ()
     simulated: bool = False
 
 

@@ -15,9 +15,10 @@ from typing import Any
 import jupyterhub
 from traitlets import Bool, CaselessStrEnum, Dict, Float, Integer, List, Unicode, Union
 from traitlets import Callable as CallableTrait
-from traitlets.config import LoggingConfigurable
+from traitlets.config import Config, LoggingConfigurable
+from traitlets.config.loader import JSONFileConfigLoader, PyFileConfigLoader
 
-from .adapters import nvml
+from .adapters import nvml, processes
 from .adapters.accounts import find_account
 from .adapters.box import read_box
 from .adapters.builder import Builder
@@ -26,9 +27,18 @@ from .adapters.ledger import Ledger
 from .adapters.mounts import open_mounts
 from .adapters.site_files import read_catalog, read_limits
 from .catalog import SEARCH_PATHS
-from .core import Core, Images, Leases, Offers
+from .core import Core, Images, Leases, Offers, Upkeep
 from .image import DEFAULT_BASE_PACKAGES, DEFAULT_BASE_SYSTEM_PACKAGES, DEFAULT_USE_CASES
 from .model import Account, Inventory
+
+
+def read_config(path: Path) -> Config:
+    """Return the settings of a `jupyterhub_config.py`, or of a JSON file as traitlets knows it.
+
+    A Python file is the admin's program: whatever it raises comes through.
+    """
+    loader = JSONFileConfigLoader if path.suffix == ".json" else PyFileConfigLoader
+    return loader(path.name, path=str(path.parent.absolute())).load_config()
 
 
 class DS01(LoggingConfigurable):
@@ -167,7 +177,49 @@ class DS01(LoggingConfigurable):
         help="The cgroup parent of containers; today's DS01 uses `ds01-{group}-{user}.slice`.",
     )
     start_deadline_seconds = Float(
-        300, config=True, help="How long creating and starting a container may take before its lease expires."
+        300,
+        config=True,
+        help="""How long a start may take from the lease until Jupyter answers, before the lease expires;
+        more than c.DS01Spawner.http_timeout.""",
+    )
+    queue_limit = Integer(
+        50,
+        min=0,
+        config=True,
+        help="""How many starts may wait for a GPU at once; 0 turns waiting off, so that a start for which
+        nothing is free is refused at once. Whatever is set, at most half of the Hub's
+        `concurrent_spawn_limit` wait: who waits counts there, and the others must still be able to start.""",
+    )
+    queue_patience = Float(
+        600,
+        min=0,
+        config=True,
+        help="""For how many seconds others may pass a start that waits and cannot be served yet, as one
+        that needs two slots where one is free. From then on slots are kept for it as they come free.""",
+    )
+    queue_timeout_seconds = Float(
+        7200, min=0, config=True, help="How long a start may wait for a GPU before it is given up."
+    )
+    socket_path = Unicode(
+        "/run/ds01/ds01.sock",
+        config=True,
+        help="""Where the service is found on this machine. A lock beside it (`.lock`) keeps two services
+        from running at once; its folder is made if missing.""",
+    )
+    service_interval_seconds = Float(
+        60,
+        min=0.1,
+        config=True,
+        help="""How often the service looks at everything, besides what Docker's events tell it: reads the
+        GPUs, and compares ledger, Docker and Hub.""",
+    )
+    inventory_max_age_seconds = Float(
+        300,
+        config=True,
+        help="""How old the service's last reading of the GPUs may be. Older, and no GPU is handed out.""",
+    )
+    history_days = Integer(
+        90, min=1, config=True, help="How many days ended leases and their history are kept."
     )
 
     def __init__(self, **kwargs: Any) -> None:
@@ -212,7 +264,7 @@ class DS01(LoggingConfigurable):
         ledger = Ledger(self.ledger_url)
         offers = Offers(
             ledger=ledger,
-            read_inventory=self.read_inventory,
+            inventory_max_age=timedelta(seconds=self.inventory_max_age_seconds),
             read_catalog=partial(read_catalog, self.catalog_file, SEARCH_PATHS),
             read_limits=partial(read_limits, self.limits_file),
             find_account=self.find_account,
@@ -220,17 +272,26 @@ class DS01(LoggingConfigurable):
             architecture=self.architecture,
             strategy=self.strategy,
         )
-        return Core(
+        leases = Leases(
+            ledger=ledger,
+            engine=self.engine,
             offers=offers,
-            images=self._images(),
-            leases=Leases(
-                ledger=ledger,
-                engine=self.engine,
-                offers=offers,
-                start_deadline_seconds=self.start_deadline_seconds,
-                shared_containers_block=self.shared_containers_block,
-            ),
+            owner=processes.own_process(),
+            is_alive=processes.is_alive,
+            start_deadline_seconds=self.start_deadline_seconds,
+            queue_patience=timedelta(seconds=self.queue_patience),
+            queue_limit=self.queue_limit,
+            shared_containers_block=self.shared_containers_block,
         )
+        upkeep = Upkeep(
+            ledger=ledger,
+            engine=self.engine,
+            offers=offers,
+            leases=leases,
+            read_inventory=self.read_inventory,
+            history=timedelta(days=self.history_days),
+        )
+        return Core(offers=offers, images=self._images(), leases=leases, upkeep=upkeep)
 
     def _images(self) -> Images:
         command = self.docker_command

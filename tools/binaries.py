@@ -1,6 +1,7 @@
-"""The programs of a Docker Engine that knows CDI, taken from the next Debian without installing it.
+"""The programs of a Docker Engine: one that knows CDI, taken from the next Debian without installing it.
 
-Debian 12's own Docker is 20.10, which has no CDI. Debian 13's `docker.io` and `containerd` run on
+Debian 12's own Docker is 20.10, which has no CDI; what runs with NVIDIA's older hook is tried on that
+one, as it is installed. Debian 13's `docker.io` and `containerd` run on
 Debian 12 as they are; only its `runc` wants a newer glibc, so the machine's own is used. The packages
 come through apt, signed and checked, under an apt configuration of their own: the machine's package
 lists and its dpkg never hear of them.
@@ -25,6 +26,7 @@ PROGRAMS = (
     "usr/bin/ctr",
 )
 BINARIES = CACHE / "engine" / "bin"
+DEBIANS_VERSION = "20.10."
 
 
 def ensure_binaries(directory: Path = BINARIES) -> Path:
@@ -44,6 +46,16 @@ def ensure_binaries(directory: Path = BINARIES) -> Path:
         shutil.rmtree(directory, ignore_errors=True)
         chosen.rename(directory)
     return directory
+
+
+def check_debian_engine(path: str) -> None:
+    """Raise ToolError unless the dockerd on `path` is Debian 12's own."""
+    dockerd = shutil.which("dockerd", path=path)
+    version = run([dockerd, "--version"]).strip() if dockerd else "no dockerd"
+    if DEBIANS_VERSION not in version:
+        raise ToolError(
+            f"This needs Docker {DEBIANS_VERSION}x of Debian 12's package docker.io, and here is {version}."
+        )
 
 
 def _download_packages(scratch: Path) -> list[Path]:

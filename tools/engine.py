@@ -1,101 +1,41 @@
 #!/usr/bin/env python3
-"""Run a private Docker Engine with CDI, beside whatever Docker the machine already has.
+"""Run a private Docker Engine beside whatever Docker the machine already has: with CDI, or Debian 12's own.
 
-`up` starts it (twice is once), `down` ends it and leaves only its images, `status` says whether it
-answers, `env` prints what a shell needs to talk to it. Everything of one Engine is found through its
-directory: images and logs lie in it, sockets in a short folder below /run whose name is a hash of it
-(a socket's path has at most 107 characters). Guarantees: no process is ended, no link and no rule
-removed that this Engine did not make; the machine's own Docker and its socket are left alone.
+`up` starts it (twice is once), `down` ends it and leaves only its images, `restart` ends and starts its
+dockerd alone, `status` says whether it answers, `env` prints what a shell needs to talk to it. With
+`--legacy` it is a second Engine of the programs that Debian 12 has: no CDI, but NVIDIA's older hook. Any
+number of them run at once. Guarantees: no process is ended, no link and no rule removed that this Engine
+did not make; the machine's own Docker and its socket are left alone.
 """
 
 from __future__ import annotations
 
 import argparse
 import fcntl
-import hashlib
-import http.client
 import json
-import os
-import socket
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from ipaddress import IPv4Interface
 from pathlib import Path
 
+import daemons
 import network
 import processes
-from binaries import ensure_binaries
-from machine import CACHE, SYSTEM_PATH, ToolError, find_program, main_guard, require_debian_root, run
+from binaries import check_debian_engine, ensure_binaries
+from daemons import EngineHandle, ask
+from machine import CACHE, SYSTEM_PATH, ToolError, main_guard, require_debian_root, run
 
 DIRECTORY = CACHE / "engine"
-START_SECONDS = 60
-PROGRAMS = ("dockerd", "containerd", processes.SHIM)
+LEGACY_DIRECTORY = CACHE / "engine-legacy"
+MACHINE_LOCK = Path("/run/ds01-engines.lock")
+DEBIANS_PATH = f"{SYSTEM_PATH}:/usr/libexec/docker"
+CDI_DIRECTORIES = "cdi-spec-dirs"
 INSTEAD = "install Docker Engine 25 or newer, switch its CDI feature on, and set DOCKER_HOST"
-
-
-@dataclass(frozen=True)
-class EngineHandle:
-    """A private Engine, running or not: where it keeps its data, where it listens, where CDI specs go."""
-
-    directory: Path
-    runtime: Path
-
-    @property
-    def socket(self) -> Path:
-        return self.runtime / "docker.sock"
-
-    @property
-    def docker_host(self) -> str:
-        return f"unix://{self.socket}"
-
-    @property
-    def cdi_directory(self) -> Path:
-        """Always read by the Engine, at every start of a container: a spec put here counts at once."""
-        return self.directory / "cdi"
-
-    @property
-    def state_file(self) -> Path:
-        return self.directory / "engine.json"
-
-    @property
-    def config_file(self) -> Path:
-        return self.directory / "daemon.json"
-
-
-class UnixConnection(http.client.HTTPConnection):
-    """HTTP over the Engine's socket, for its API."""
-
-    def __init__(self, path: Path, timeout: float) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self._path = str(path)
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
 
 
 def locate(directory: Path = DIRECTORY) -> EngineHandle:
     """Return the handle of the Engine that lives in `directory`, whether it runs or not."""
-    home = directory.resolve()
-    digest = hashlib.sha256(str(home).encode()).hexdigest()[:10]
-    return EngineHandle(home, Path(f"/run/ds01-engine-{digest}"))
-
-
-def ask(engine: EngineHandle, path: str, timeout: float = 5) -> object | None:
-    """GET a path of the Engine's API as JSON; None when it does not answer, or not with 200."""
-    connection = UnixConnection(engine.socket, timeout)
-    try:
-        connection.request("GET", path)
-        response = connection.getresponse()
-        body = response.read()
-    except (OSError, http.client.HTTPException):
-        return None
-    finally:
-        connection.close()
-    return json.loads(body) if response.status == 200 else None
+    return daemons.place(directory)
 
 
 def up(
@@ -112,21 +52,41 @@ def up(
     require_debian_root("A private Docker Engine starts", INSTEAD)
     engine = locate(directory)
     engine.cdi_directory.mkdir(parents=True, exist_ok=True)
-    config = [str(engine.cdi_directory), *(str(path.resolve()) for path in cdi_spec_dirs)]
-    with _locked(engine):
-        if ask(engine, "/version") is not None:
-            _refuse_other_config(engine, config)
-            return engine
-        _sweep(engine)
-        programs = ensure_binaries()
-        link = network.choose_bridge(engine.directory, bridge, subnet)
-        _write_state(engine, link)
-        network.write_forwarding("1")
-        network.add_bridge(link)
-        _write_config(engine, link, config)
-        rules_of_others = network.read_docker_rules()
-        _start(engine, programs)
-        network.restore_docker_rules(rules_of_others)
+    specs = [str(engine.cdi_directory), *(str(path.resolve()) for path in cdi_spec_dirs)]
+    settings = {"features": {"cdi": True}, CDI_DIRECTORIES: specs}
+    with _locked():
+        if not _runs(engine, settings):
+            path = f"{ensure_binaries()}:{DEBIANS_PATH}"
+            _start(engine, settings, path, network.choose_bridge(engine.directory, bridge, subnet))
+    return engine
+
+
+def up_legacy(
+    directory: Path = LEGACY_DIRECTORY,
+    *,
+    programs: Path | None = None,
+    runtimes: Mapping[str, Path] | None = None,
+    bridge: str | None = None,
+    subnet: str | None = None,
+) -> EngineHandle:
+    """Start an Engine of Debian 12's own programs unless it runs, and return its handle once it answers.
+
+    `programs` is a folder that stands first on dockerd's PATH: NVIDIA's hook is searched there. `runtimes`
+    are known beside runc, by name; the first one is the default. Raises ToolError where it cannot run, or
+    when it already runs with other settings.
+    """
+    require_debian_root("A private Docker Engine starts", INSTEAD)
+    engine = locate(directory)
+    engine.directory.mkdir(parents=True, exist_ok=True)
+    known = {name: {"path": str(program.resolve())} for name, program in (runtimes or {}).items()}
+    settings: dict[str, object] = {"runtimes": known}
+    if known:
+        settings["default-runtime"] = next(iter(known))
+    path = DEBIANS_PATH if programs is None else f"{programs.resolve()}:{DEBIANS_PATH}"
+    with _locked():
+        if not _runs(engine, settings, path):
+            check_debian_engine(path)
+            _start(engine, settings, path, network.choose_bridge(engine.directory, bridge, subnet))
     return engine
 
 
@@ -136,144 +96,138 @@ def down(directory: Path = DIRECTORY) -> None:
     if not engine.directory.exists():
         return
     require_debian_root("A private Docker Engine is ended", INSTEAD)
-    with _locked(engine):
+    with _locked():
         _sweep(engine)
 
 
+def restart(directory: Path = DIRECTORY, *, kill: bool = False) -> None:
+    """End dockerd alone, with `kill` as `kill -9` does, and start it again; one that has died is started.
+
+    Raises ToolError when the Engine was not up.
+    """
+    engine = locate(directory)
+    require_debian_root("A private Docker Engine is restarted", INSTEAD)
+    with _locked():
+        if not engine.state_file.exists() or not processes.find("containerd", engine.mark):
+            raise ToolError(f"No Engine is up in {engine.directory}. Start one: python3 tools/engine.py up")
+        state = _read_state(engine)
+        rules_of_others = network.read_docker_rules(but=_bridge_of(state))
+        daemons.end_dockerd(engine, kill=kill)
+        daemons.start_dockerd(engine, state["path"])
+        network.restore_docker_rules(rules_of_others)
+
+
 @contextmanager
-def _locked(engine: EngineHandle) -> Iterator[None]:
-    """Let one `up` or `down` of this Engine happen at a time."""
-    with (engine.directory / "lock").open("w") as lock:
+def _locked() -> Iterator[None]:
+    """Let one Engine of this machine come up, go down or restart at a time: they share iptables' chains."""
+    with MACHINE_LOCK.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
-def _refuse_other_config(engine: EngineHandle, cdi_spec_dirs: list[str]) -> None:
-    running = json.loads(engine.config_file.read_text())["cdi-spec-dirs"]
-    if not set(cdi_spec_dirs) <= set(running):
-        raise ToolError(
-            f"The Engine in {engine.directory} runs with the CDI directories {', '.join(running)}. "
-            f"Put the spec into one of them, or end it first: python3 tools/engine.py down"
-        )
+def _runs(engine: EngineHandle, settings: Mapping[str, object], path: str | None = None) -> bool:
+    """Whether the Engine answers; ToolError if it does, with other settings or another PATH."""
+    if ask(engine, "/version") is None:
+        return False
+    running = json.loads(engine.config_file.read_text())
+    specs = running.get(CDI_DIRECTORIES, [])
+    wanted = dict(settings)
+    if CDI_DIRECTORIES in running and set(settings.get(CDI_DIRECTORIES, ())) <= set(specs):
+        wanted[CDI_DIRECTORIES] = specs
+    keys = ("features", CDI_DIRECTORIES, "runtimes", "default-runtime")
+    same_settings = all(running.get(key) == wanted.get(key) for key in keys)
+    if same_settings and (path is None or _read_state(engine)["path"] == path):
+        return True
+    raise ToolError(
+        f"The Engine in {engine.directory} runs with other settings (its CDI directories are "
+        f"{', '.join(specs) or 'none'}). End it first: "
+        f"python3 tools/engine.py down --directory {engine.directory}"
+    )
 
 
-def _write_state(engine: EngineHandle, bridge: network.Bridge) -> None:
-    """Write down what `down` must undo, before anything is done."""
-    state = {
-        "bridge": bridge.name,
-        "address": str(bridge.address),
-        "forwarding_before": network.read_forwarding(),
-        "had_docker_chains": network.has_docker_chains(),
-    }
+def _start(engine: EngineHandle, settings: Mapping[str, object], path: str, bridge: network.Bridge) -> None:
+    """Start the Engine from nothing; one that does not start leaves nothing."""
+    _sweep(engine)
+    # Written down before anything is done: what `down` must undo, and what `restart` starts with.
+    state = {"bridge": bridge.name, "address": str(bridge.address), "path": path}
     engine.state_file.write_text(json.dumps(state))
-
-
-def _write_config(engine: EngineHandle, bridge: network.Bridge, cdi_spec_dirs: list[str]) -> None:
-    config = {
-        "features": {"cdi": True},
-        "cdi-spec-dirs": cdi_spec_dirs,
-        "hosts": [engine.docker_host],
-        "containerd": str(engine.runtime / "containerd.sock"),
-        "data-root": str(engine.directory / "data"),
-        "exec-root": str(engine.runtime / "exec"),
-        # Never `none`: in the machine's own namespace that deletes another dockerd's docker0.
+    network.prepare_machine()
+    network.add_bridge(bridge)
+    # Never `none`: in the machine's own namespace that deletes another dockerd's docker0.
+    own_network = {
         "bridge": bridge.name,
         "default-address-pools": [{"base": str(bridge.pool), "size": 24}],
-        "ip6tables": False,
-        # The same driver with and without systemd.
-        "exec-opts": ["native.cgroupdriver=cgroupfs"],
-        "shutdown-timeout": 10,
     }
-    engine.config_file.write_text(json.dumps(config, indent=1))
-
-
-def _start(engine: EngineHandle, programs: Path) -> None:
-    """Start containerd and dockerd, detached, and wait until the API answers.
-
-    containerd is started here, not by dockerd: where the machine runs one, dockerd would share it.
-    """
-    find_program("runc")
-    engine.runtime.mkdir(mode=0o711, parents=True, exist_ok=True)
-    env = {name: value for name, value in os.environ.items() if not name.startswith("DOCKER_")}
-    env["PATH"] = f"{programs}:{SYSTEM_PATH}:/usr/libexec/docker"
-    containerd_config = engine.directory / "containerd.toml"
-    containerd_config.write_text(
-        f'version = 2\nroot = "{engine.directory}/containerd"\nstate = "{engine.runtime}/containerd"\n'
-        f'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n'
-        f'[grpc]\naddress = "{engine.runtime}/containerd.sock"\n'
-    )
-    address = ["--address", str(engine.runtime / "containerd.sock")]
-    log = engine.directory / "containerd.log"
-    child = processes.spawn(
-        [str(programs / "containerd"), "--config", str(containerd_config), *address], env, log
-    )
-    _await(engine, child, log, lambda: (engine.runtime / "containerd.sock").exists())
-    # The pidfile is given here, not in the file: the command line then names this Engine's folder.
-    pidfile = ["--pidfile", str(engine.runtime / "docker.pid")]
-    log = engine.directory / "dockerd.log"
-    child = processes.spawn(
-        [str(programs / "dockerd"), "--config-file", str(engine.config_file), *pidfile], env, log
-    )
-    _await(engine, child, log, lambda: ask(engine, "/version") is not None)
-
-
-def _await(engine: EngineHandle, child: int, log: Path, is_ready: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while not is_ready():
-        if processes.has_ended(child) or time.monotonic() > deadline:
-            tail = "\n".join(log.read_text(errors="replace").splitlines()[-6:])
-            _sweep(engine)
-            raise ToolError(f"{log.stem} did not start. Its log is {log}, and ends:\n{tail}")
-        time.sleep(0.1)
+    daemons.write_config(engine, {**settings, **own_network})
+    rules_of_others = network.read_docker_rules()
+    try:
+        daemons.start_containerd(engine, path)
+        daemons.start_dockerd(engine, path)
+    except ToolError:
+        _sweep(engine)
+        raise
+    finally:
+        network.restore_docker_rules(rules_of_others)
 
 
 def _sweep(engine: EngineHandle) -> None:
     """End what runs of this Engine and undo what it did to the machine."""
-    mark = f"{engine.runtime}/"
-    for program in PROGRAMS:
-        processes.end(program, mark)
-    _unmount(engine)
+    daemons.end_all(engine)
     if engine.state_file.exists():
-        state = json.loads(engine.state_file.read_text())
-        network.remove_networks(network.Bridge(state["bridge"], IPv4Interface(state["address"])))
-        if not processes.find("dockerd"):
-            if not state["had_docker_chains"]:
-                network.remove_docker_chains()
-            network.write_forwarding(state["forwarding_before"])
+        network.remove_networks(_bridge_of(_read_state(engine)))
         engine.state_file.unlink()
+    # Asked of containerd: a dockerd may be away for a moment, while somebody restarts it.
+    if not processes.find("containerd", daemons.RUNTIME_PREFIX):
+        network.leave_machine(alone=not processes.find("dockerd"))
     if engine.runtime.exists():
         run(["rm", "-rf", "--one-file-system", engine.runtime])
 
 
-def _unmount(engine: EngineHandle) -> None:
-    """Unmount what lies below this Engine's folders, the deepest first."""
-    points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    prefixes = (f"{engine.directory}/", f"{engine.runtime}/")
-    for point in sorted((point for point in points if point.startswith(prefixes)), key=len, reverse=True):
-        run([find_program("umount"), "--lazy", point])
+def _read_state(engine: EngineHandle) -> dict[str, str]:
+    found: dict[str, str] = json.loads(engine.state_file.read_text())
+    return found
+
+
+def _bridge_of(state: Mapping[str, str]) -> network.Bridge:
+    return network.Bridge(state["bridge"], IPv4Interface(state["address"]))
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("command", choices=("up", "down", "restart", "status", "env"))
+    parser.add_argument("--legacy", action="store_true", help="the Engine of Debian 12's own programs")
+    parser.add_argument("--directory", type=Path, help="of images and logs (one below .cache)")
+    parser.add_argument("--bridge", help="name of its bridge (made from the directory)")
+    parser.add_argument("--subnet", help="address of its bridge, A.B.C.1/24 (a free one)")
+    parser.add_argument("--kill", action="store_true", help="restart after `kill -9`")
+    cdi = parser.add_argument_group("with CDI")
+    cdi.add_argument("--cdi-spec-dir", type=Path, action="append", default=[], help="besides DIRECTORY/cdi")
+    legacy = parser.add_argument_group("with --legacy")
+    legacy.add_argument("--programs", type=Path, help="a folder first on dockerd's PATH, with NVIDIA's hook")
+    legacy.add_argument("--nvidia-runtime", type=Path, help="the program of the default runtime, `nvidia`")
+    arguments = parser.parse_args()
+    if arguments.legacy and arguments.cdi_spec_dir:
+        parser.error("Debian 12's own Docker knows no CDI: leave out --cdi-spec-dir")
+    if not arguments.legacy and (arguments.programs or arguments.nvidia_runtime):
+        parser.error("--programs and --nvidia-runtime go with --legacy")
+    return arguments
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("command", choices=("up", "down", "status", "env"))
-    parser.add_argument("--directory", type=Path, default=DIRECTORY, help="of images and logs (%(default)s)")
-    parser.add_argument(
-        "--cdi-spec-dir", type=Path, action="append", default=[], help="besides DIRECTORY/cdi"
-    )
-    parser.add_argument("--bridge", help="name of its bridge (made from the directory)")
-    parser.add_argument("--subnet", help="address of its bridge, A.B.C.1/24 (a free one)")
-    arguments = parser.parse_args()
-    engine = locate(arguments.directory)
+    arguments = _parse()
+    directory = arguments.directory or (LEGACY_DIRECTORY if arguments.legacy else DIRECTORY)
+    network_of_its_own = {"bridge": arguments.bridge, "subnet": arguments.subnet}
+    engine = locate(directory)
 
-    if arguments.command == "up":
-        up(
-            arguments.directory,
-            cdi_spec_dirs=arguments.cdi_spec_dir,
-            bridge=arguments.bridge,
-            subnet=arguments.subnet,
-        )
+    if arguments.command == "up" and arguments.legacy:
+        runtimes = {"nvidia": arguments.nvidia_runtime} if arguments.nvidia_runtime else {}
+        up_legacy(directory, programs=arguments.programs, runtimes=runtimes, **network_of_its_own)
+    elif arguments.command == "up":
+        up(directory, cdi_spec_dirs=arguments.cdi_spec_dir, **network_of_its_own)
+    elif arguments.command == "restart":
+        restart(directory, kill=arguments.kill)
     elif arguments.command == "down":
-        down(arguments.directory)
+        down(directory)
         print("engine: ended; its images are kept")
         return 0
     elif arguments.command == "env":
@@ -283,7 +237,8 @@ def main() -> int:
     if not isinstance(version, dict):
         print(f"engine: not running in {engine.directory}")
         return 1
-    print(f"engine: Docker {version['Version']} on {engine.docker_host}, CDI specs in {engine.cdi_directory}")
+    devices = "without CDI" if arguments.legacy else f"CDI specs in {engine.cdi_directory}"
+    print(f"engine: Docker {version['Version']} on {engine.docker_host}, {devices}")
     return 0
 
 

@@ -19,6 +19,8 @@ from pathlib import Path
 from machine import ToolError, find_program, run
 
 IP_FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
+# How the machine was before the first private Engine came up; gone with the last one, and at a reboot.
+BEFORE = Path("/run/ds01-engines.json")
 TABLES = ("filter", "nat")
 
 
@@ -79,13 +81,37 @@ def remove_networks(bridge: Bridge) -> None:
             run([ip, "link", "delete", link])
 
 
-def has_docker_chains() -> bool:
-    """Say whether some Docker has its iptables chains in place."""
+def prepare_machine() -> None:
+    """Let the machine forward IPv4, and write down how it was, unless another private Engine has.
+
+    Done before dockerd starts: where dockerd itself has to, it also makes DROP the machine's policy.
+    """
+    if not BEFORE.exists():
+        state = {"forwarding": IP_FORWARD.read_text().strip(), "had_docker_chains": _has_docker_chains()}
+        BEFORE.write_text(json.dumps(state))
+    IP_FORWARD.write_text("1")
+
+
+def leave_machine(*, alone: bool) -> None:
+    """Make the machine again what it was: for when no private Engine is left.
+
+    Without `alone`, some other Docker runs, and needs what there is.
+    """
+    if not BEFORE.exists():
+        return
+    state = json.loads(BEFORE.read_text())
+    if alone:
+        if not state["had_docker_chains"]:
+            _remove_docker_chains()
+        IP_FORWARD.write_text(state["forwarding"])
+    BEFORE.unlink()
+
+
+def _has_docker_chains() -> bool:
     return any(chain.startswith("DOCKER") for table in TABLES for chain in _list_chains(table))
 
 
-def remove_docker_chains() -> None:
-    """Remove the chains that every Docker shares: only for when no other Docker is left to use them."""
+def _remove_docker_chains() -> None:
     for table in TABLES:
         chains = [chain for chain in _list_chains(table) if chain.startswith("DOCKER")]
         for rule in _list_rules(table):
@@ -95,9 +121,17 @@ def remove_docker_chains() -> None:
             run([find_program("iptables"), "-w", "-t", table, "-X", chain])
 
 
-def read_docker_rules() -> dict[str, list[list[str]]]:
-    """Return, by table, the rules in the chains that every Docker shares."""
-    return {table: [rule for rule in _list_rules(table) if rule[0].startswith("DOCKER")] for table in TABLES}
+def read_docker_rules(*, but: Bridge | None = None) -> dict[str, list[list[str]]]:
+    """Return, by table, the rules in the chains that every Docker shares, but for one Engine's own."""
+    links = {but.name, *_list_bridges(but.pool)} if but is not None else set()
+    return {
+        table: [
+            rule
+            for rule in _list_rules(table)
+            if rule[0].startswith("DOCKER") and (but is None or not _belongs(rule, links, but.pool))
+        ]
+        for table in TABLES
+    }
 
 
 def restore_docker_rules(before: dict[str, list[list[str]]]) -> None:
@@ -109,20 +143,6 @@ def restore_docker_rules(before: dict[str, list[list[str]]]) -> None:
         present = _list_rules(table)
         for rule in reversed([rule for rule in rules if rule not in present]):
             run([find_program("iptables"), "-w", "-t", table, "-I", *rule])
-
-
-def read_forwarding() -> str:
-    """Return the kernel's switch for IPv4 forwarding, `0` or `1`."""
-    return IP_FORWARD.read_text().strip()
-
-
-def write_forwarding(value: str) -> None:
-    """Set the kernel's switch for IPv4 forwarding.
-
-    Set before dockerd starts: where dockerd itself has to, it also makes DROP the machine's policy.
-    """
-    if read_forwarding() != value:
-        IP_FORWARD.write_text(value)
 
 
 def _list_used_networks(*, ignore: str) -> Iterator[IPv4Network]:

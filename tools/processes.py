@@ -14,6 +14,7 @@ from pathlib import Path
 
 SHIM = "containerd-shim-runc-v2"
 STOP_SECONDS = 40
+GENTLY = (signal.SIGTERM, signal.SIGKILL)
 
 
 def spawn(command: list[str], env: dict[str, str], log: Path) -> int:
@@ -41,9 +42,9 @@ def find(program: str, mark: str = "") -> list[int]:
     ]
 
 
-def end(program: str, mark: str) -> None:
-    """Ask the processes that `find` names to end, and kill those that do not."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
+def end(program: str, mark: str, *, by: Sequence[signal.Signals] = GENTLY) -> None:
+    """Ask the processes that `find` names to end, and kill those that do not; `by` signals in this order."""
+    for number in by:
         for pid in find(program, mark):
             if program == SHIM:
                 # A shim that is left over has lost its Engine: its container ends with it.

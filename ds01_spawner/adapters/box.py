@@ -8,11 +8,14 @@ A box file is text: one thing a line, `#` begins a comment, a value with blanks 
     mig 0:1 uuid=MIG-… profile=1g.10gb gi=3 ci=0 slices=1 memory_mib=9728
     process MIG-… pid=1234 memory_mib=500
     util 1 gpu=35 memory=10
+    xid GPU-… 79
     init 18
 
 `gpu` lines count from 0; `mig=none` is a GPU that knows no MIG, `max_mig` is 7 unless told; `lost=1`
-is a GPU that fell off the bus. A `mig` line follows its GPU's, its places may be sparse. `init` lets
-NVML's start fail with that code. The tests' NVML library reads the same file, and the two must agree.
+is a GPU that fell off the bus, `events=0` one that reports no XIDs. A `mig` line follows its GPU's, its
+places may be sparse. `xid` is an XID that the GPU reports, once to everyone who listens, also if the line
+was there before; the same line once more is a second report. `init` lets NVML's start fail with that
+code. The tests' NVML library reads the same file, and the two must agree.
 
 Guarantees: what NVML would say of that machine, or InventoryUnavailable with the number of the line
 that is wrong; nothing unknown is passed over.
@@ -20,15 +23,23 @@ that is wrong; nothing unknown is passed over.
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Mapping
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
 from ds01_spawner.errors import InventoryUnavailable
-from ds01_spawner.inventory import explain_init_error, share_of
-from ds01_spawner.model import FULL_GPU, Gpu, Inventory, Slot
+from ds01_spawner.inventory import explain_gpu_error, explain_init_error, share_of
+from ds01_spawner.model import FULL_GPU, Gpu, Inventory, Slot, UnreadableGpu
+
+_log = logging.getLogger(__name__)
+
+_GPU_IS_LOST = 15  # as NVML numbers it
+_POLL_SECONDS = 0.2
 
 _WORD = re.compile(r'(?:[^\s"#=]+=)?"[^"]*"|[^\s"#]+|#.*|\S')
 _NUMBER = r"[0-9]{1,9}"
@@ -41,6 +52,7 @@ _VALUES = {
     "mig": r"on|off|none",
     "max_mig": r"[1-9]",
     "lost": r"[01]",
+    "events": r"[01]",
     "profile": _NAME,
     "gi": _NUMBER,
     "ci": _NUMBER,
@@ -53,9 +65,10 @@ _VALUES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Form:
-    """How a kind of line looks: its subject, the keys it must have and those it may have."""
+    """How a kind of line looks: its subject, perhaps a number, the keys it must and those it may have."""
 
     subject: str
+    has_number: bool = False
     required: frozenset[str] = frozenset()
     optional: frozenset[str] = frozenset()
 
@@ -67,7 +80,7 @@ _FORMS = {
     "gpu": _Form(
         subject=_NUMBER,
         required=frozenset({"uuid", "name", "memory_mib", "cc", "mig"}),
-        optional=frozenset({"max_mig", "lost"}),
+        optional=frozenset({"max_mig", "lost", "events"}),
     ),
     "mig": _Form(
         subject=rf"{_NUMBER}:{_NUMBER}",
@@ -75,15 +88,17 @@ _FORMS = {
     ),
     "process": _Form(subject=_VALUES["uuid"], required=frozenset({"pid", "memory_mib"})),
     "util": _Form(subject=_NUMBER, required=frozenset({"gpu", "memory"})),
+    "xid": _Form(subject=_VALUES["uuid"], has_number=True),
 }
 
 
 @dataclass(slots=True)
 class _Box:
-    """What was read so far: GPUs as `_Device` by index, and every UUID that was given away."""
+    """What was read so far: GPUs by index, every UUID that was given away, XIDs with their GPU's UUID."""
 
     gpus: list[_Device] = field(default_factory=list)
     uuids: set[str] = field(default_factory=set)
+    xids: list[tuple[str, int]] = field(default_factory=list)
     init_error: int = 0
 
 
@@ -94,22 +109,13 @@ class _Device:
     mig: str
     max_mig: int
     is_lost: bool
+    has_events: bool
     instances: dict[int, Slot] = field(default_factory=dict)
 
 
 def read_box(path: Path) -> Inventory:
     """Read the box file at `path`; `simulated` is true. Raises InventoryUnavailable."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as exc:
-        raise InventoryUnavailable(explain_init_error(9), detail=f"box file {path}: {exc}") from exc
-    try:
-        return parse_box(text)
-    except ValueError as exc:
-        message = "The simulated GPUs of this machine cannot be read. Tell the admin."
-        raise InventoryUnavailable(
-            f"{message} ({path.name}, {exc})", detail=f"box file {path}: {exc}"
-        ) from exc
+    return _describe(_load(path))
 
 
 def parse_box(text: str) -> Inventory:
@@ -117,6 +123,60 @@ def parse_box(text: str) -> Inventory:
 
     Raises ValueError with the number of the wrong line, InventoryUnavailable for an `init` line.
     """
+    return _describe(_parse(text))
+
+
+def listen_for_xids(path: Path, on_xid: Callable[[str, int], None], *, stop: threading.Event) -> None:
+    """Do for the box file at `path` what `nvml.listen_for_xids` does for a machine, until `stop` is set.
+
+    A file that says less for a moment changes nothing: what was told once is not told again.
+    Raises InventoryUnavailable when the file cannot be read, or says that a GPU is lost now.
+    """
+    box = _load(path)
+    heard = _find_reporting(box)
+    told: Counter[tuple[str, int]] = Counter()
+    while heard and not stop.is_set():
+        written = Counter(xid for xid in box.xids if xid[0] in heard)
+        for uuid, xid in (written - told).elements():
+            on_xid(uuid, xid)
+        told |= written
+        if any(device.is_lost and device.gpu.uuid in heard for device in box.gpus):
+            raise _tell_loss()
+        stop.wait(_POLL_SECONDS)
+        box = _load(path)
+    stop.wait()
+
+
+def _find_reporting(box: _Box) -> set[str]:
+    """Return the UUIDs of the GPUs whose XIDs are told; raise when there could be some but for a loss."""
+    for device in box.gpus:
+        if device.is_lost or not device.has_events:
+            _log.warning("XIDs of GPU %d are not seen: it is lost, or has no events.", device.gpu.index)
+    heard = {device.gpu.uuid for device in box.gpus if device.has_events and not device.is_lost}
+    if not heard and any(device.is_lost for device in box.gpus):
+        raise _tell_loss()
+    return heard
+
+
+def _tell_loss() -> InventoryUnavailable:
+    return InventoryUnavailable(explain_init_error(_GPU_IS_LOST), detail="box file: a GPU is lost")
+
+
+def _load(path: Path) -> _Box:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise InventoryUnavailable(explain_init_error(9), detail=f"box file {path}: {exc}") from exc
+    try:
+        return _parse(text)
+    except ValueError as exc:
+        message = "The simulated GPUs of this machine cannot be read. Tell the admin."
+        raise InventoryUnavailable(
+            f"{message} ({path.name}, {exc})", detail=f"box file {path}: {exc}"
+        ) from exc
+
+
+def _parse(text: str) -> _Box:
     box = _Box()
     for number, line in enumerate(text.splitlines(), start=1):
         try:
@@ -127,10 +187,16 @@ def parse_box(text: str) -> Inventory:
         raise InventoryUnavailable(
             explain_init_error(box.init_error), detail=f"box file: init {box.init_error}"
         )
+    return box
+
+
+def _describe(box: _Box) -> Inventory:
     present = [device for device in box.gpus if not device.is_lost]
+    lost = [device.gpu.index for device in box.gpus if device.is_lost]
     return Inventory(
         slots=tuple(slot for device in present for slot in _list_slots(device)),
         gpus=tuple(device.gpu for device in present),
+        unreadable=tuple(UnreadableGpu(index=i, why=explain_gpu_error(i, _GPU_IS_LOST)) for i in lost),
         simulated=True,
     )
 
@@ -145,13 +211,17 @@ def _add_line(box: _Box, line: str) -> None:
         raise ValueError(f"{kind!r} is none of {', '.join(_FORMS)}")
     if not rest or not re.fullmatch(form.subject, rest[0]):
         raise ValueError(f"{kind} is followed by {repr(rest[0]) if rest else 'nothing'}")
-    values = _read_values(form, rest[1:])
+    if form.has_number and not re.fullmatch(_NUMBER, rest[1] if len(rest) > 1 else ""):
+        raise ValueError(f"a number should follow {rest[0]}")
+    values = _read_values(form, rest[2 if form.has_number else 1 :])
     if kind == "gpu":
         _add_gpu(box, int(rest[0]), values)
     elif kind == "mig":
         _add_instance(box, rest[0], values)
     elif kind == "init":
         box.init_error = int(rest[0])
+    elif kind == "xid":
+        _add_xid(box, rest[0], int(rest[1]))
     elif kind == "process" and rest[0] not in box.uuids:
         raise ValueError(f"no GPU or MIG instance before this line is {rest[0]}")
     elif kind == "util" and int(rest[0]) >= len(box.gpus):
@@ -192,6 +262,7 @@ def _add_gpu(box: _Box, index: int, values: Mapping[str, str]) -> None:
             mig=values["mig"],
             max_mig=int(values.get("max_mig", "7")),
             is_lost=values.get("lost") == "1",
+            has_events=values.get("events") != "0",
         )
     )
 
@@ -215,6 +286,12 @@ def _add_instance(box: _Box, place: str, values: Mapping[str, str]) -> None:
         memory_mib=memory_mib,
         share=share_of(int(values["slices"]), device.max_mig, memory_mib, device.memory_mib),
     )
+
+
+def _add_xid(box: _Box, uuid: str, xid: int) -> None:
+    if all(device.gpu.uuid != uuid for device in box.gpus):
+        raise ValueError(f"no GPU before this line is {uuid}")
+    box.xids.append((uuid, xid))
 
 
 def _claim_uuid(box: _Box, uuid: str) -> str:

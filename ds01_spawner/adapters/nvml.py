@@ -1,30 +1,35 @@
-"""The GPUs and MIG instances of this machine, as NVML has them now.
+"""The GPUs and MIG instances of this machine, as NVML has them now, and the XIDs that GPUs report.
 
 Guarantees: every call is a fresh reading (nothing is remembered, an admin may change MIG at any time),
 the library is shut down again whatever happens, and what cannot be read whole is not offered: a GPU
-that answers with an error is left out with a line in the log, NVML itself failing is
+that answers with an error is told as unreadable and has no slots, NVML itself failing is
 InventoryUnavailable.
 """
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import re
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 
 import pynvml
 
 from ds01_spawner.errors import InventoryUnavailable
-from ds01_spawner.inventory import explain_init_error, share_of
-from ds01_spawner.model import FULL_GPU, Gpu, Inventory, Slot
+from ds01_spawner.inventory import explain_gpu_error, explain_init_error, share_of
+from ds01_spawner.model import FULL_GPU, Gpu, Inventory, Slot, UnreadableGpu
 
 _log = logging.getLogger(__name__)
 
 # nvidia-ml-py has no types: a handle is a pointer that only it looks into.
 _Handle = object
+_EventSet = object
 
 _MIB = 2**20
+_WAIT_MILLISECONDS = 1000
 _MIG_NAME = re.compile(r".* MIG (\S+)")
 
 
@@ -33,12 +38,43 @@ def read_inventory() -> Inventory:
 
     Raises InventoryUnavailable when NVML does not start or does not answer.
     """
+    with _open_nvml():
+        return _read_all()
+
+
+def listen_for_xids(on_xid: Callable[[str, int], None], *, stop: threading.Event) -> None:
+    """Call `on_xid` with a GPU's UUID and the number of every XID that it reports, until `stop` is set.
+
+    Blocks, so it wants a thread of its own; `on_xid` is called there, and what it raises ends this.
+    `stop` is seen within about a second. NVML tells no XID from before the call. The UUID is the GPU's
+    even if a MIG instance is meant. A GPU that cannot be listened to is passed over with a line in the
+    log until the next call; where none of them reports XIDs this only waits for `stop`. As long as it
+    listens it is a client of the GPUs, and a reset of one has to wait until it has ended.
+
+    Raises InventoryUnavailable when NVML fails, as it does when one of the GPUs is lost: call it again
+    later, and the others are listened to.
+    """
+    with _open_nvml():
+        events = pynvml.nvmlEventSetCreate()
+        try:
+            uuids = _register_gpus(events)
+            while uuids and not stop.is_set():
+                reported = _wait_for_xid(events, uuids)
+                if reported:
+                    on_xid(*reported)
+        finally:
+            pynvml.nvmlEventSetFree(events)
+    stop.wait()
+
+
+@contextmanager
+def _open_nvml() -> Iterator[None]:
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError as exc:
         raise InventoryUnavailable(explain_init_error(exc.value), detail=f"nvmlInit: {exc}") from exc
     try:
-        return _read_all()
+        yield
     except pynvml.NVMLError as exc:
         raise InventoryUnavailable(explain_init_error(exc.value), detail=f"NVML: {exc}") from exc
     finally:
@@ -48,23 +84,31 @@ def read_inventory() -> Inventory:
 def _read_all() -> Inventory:
     gpus: list[Gpu] = []
     slots: list[Slot] = []
+    unreadable: list[UnreadableGpu] = []
     for index in range(pynvml.nvmlDeviceGetCount()):
+        uuid = ""
         try:
             handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-            gpu = _read_gpu(handle, index)
+            uuid = pynvml.nvmlDeviceGetUUID(handle)
+            gpu = _read_gpu(handle, index, uuid)
             found = list(_read_slots(handle, gpu))
-        except (pynvml.NVMLError, ValueError) as exc:
-            # A GPU that fell off the bus must not take the others' slots with it.
-            _log.warning("GPU %d is left out: %s", index, exc)
+        # A GPU that fell off the bus must not take the others' slots with it.
+        except pynvml.NVMLError as exc:
+            why = explain_gpu_error(index, exc.value)
+        except ValueError as exc:
+            why = f"GPU {index} cannot be read: {exc}."
+        else:
+            gpus.append(gpu)
+            slots += found
             continue
-        gpus.append(gpu)
-        slots += found
-    return Inventory(slots=tuple(slots), gpus=tuple(gpus))
+        _log.warning("A GPU is left out: %s", why)
+        unreadable.append(UnreadableGpu(index=index, uuid=uuid, why=why))
+    return Inventory(slots=tuple(slots), gpus=tuple(gpus), unreadable=tuple(unreadable))
 
 
-def _read_gpu(handle: _Handle, index: int) -> Gpu:
+def _read_gpu(handle: _Handle, index: int, uuid: str) -> Gpu:
     return Gpu(
-        uuid=pynvml.nvmlDeviceGetUUID(handle),
+        uuid=uuid,
         index=index,
         name=pynvml.nvmlDeviceGetName(handle),
         compute_capability=pynvml.nvmlDeviceGetCudaComputeCapability(handle),
@@ -117,3 +161,51 @@ def _read_instances(handle: _Handle, gpu: Gpu, gpu_memory_mib: int) -> Iterator[
             memory_mib=attributes.memorySizeMB,
             share=share_of(attributes.gpuInstanceSliceCount, places, attributes.memorySizeMB, gpu_memory_mib),
         )
+
+
+def _register_gpus(events: _EventSet) -> dict[int, str]:
+    """Ask every GPU for its XIDs; return the UUIDs of those that will report them, by their handles' address.
+
+    The UUIDs are kept, since a GPU that reports its own loss does not tell its UUID any more.
+    """
+    uuids: dict[int, str] = {}
+    failure: pynvml.NVMLError | None = None
+    for index in range(pynvml.nvmlDeviceGetCount()):
+        try:
+            handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+            uuid = pynvml.nvmlDeviceGetUUID(handle)
+            _register_gpu(handle, events)
+        except pynvml.NVMLError_NotSupported:
+            _log.warning("XIDs of GPU %d are not seen: it does not support events.", index)
+        except pynvml.NVMLError as exc:
+            _log.warning("XIDs of GPU %d are not seen: %s", index, explain_gpu_error(index, exc.value))
+            failure = exc
+        else:
+            uuids[_find_address(handle)] = uuid
+    if failure is not None and not uuids:
+        raise failure
+    return uuids
+
+
+def _register_gpu(handle: _Handle, events: _EventSet) -> None:
+    try:
+        pynvml.nvmlDeviceRegisterEvents(handle, pynvml.nvmlEventTypeXidCriticalError, events)
+    except pynvml.NVMLError_Unknown as exc:
+        # NVML says of this one error that the whole event set is of no use any more.
+        raise InventoryUnavailable(explain_init_error(exc.value), detail=f"NVML events: {exc}") from exc
+
+
+def _wait_for_xid(events: _EventSet, uuids: dict[int, str]) -> tuple[str, int] | None:
+    """Return the UUID and the XID of the next report, None if there is none for about a second."""
+    try:
+        data = pynvml.nvmlEventSetWait_v2(events, _WAIT_MILLISECONDS)
+    except pynvml.NVMLError_Timeout:
+        return None
+    if data.eventType != pynvml.nvmlEventTypeXidCriticalError:
+        return None
+    uuid = uuids.get(_find_address(data.device)) or pynvml.nvmlDeviceGetUUID(data.device)
+    return uuid, data.eventData
+
+
+def _find_address(handle: _Handle) -> int:
+    return ctypes.cast(handle, ctypes.c_void_p).value or 0  # type: ignore[arg-type]

@@ -79,11 +79,9 @@ def _read_config(path: Path) -> Sources:
 
 
 def _load_site(path: Path) -> tuple[DS01, dict[str, tuple[str, ...]]]:
-    from traitlets.config.loader import PyFileConfigLoader
+    from ..site import DS01, read_config
 
-    from ..site import DS01
-
-    config = PyFileConfigLoader(path.name, path=str(path.parent.absolute())).load_config()
+    config = read_config(path)
     groups = config.JupyterHub.get("load_groups", {})
     # JupyterHub takes a list of users, or a mapping that has one.
     users = {

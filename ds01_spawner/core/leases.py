@@ -1,4 +1,4 @@
-"""How a lease begins, is tied to its container, and ends; `settle` is the only way a slot comes free."""
+"""How a lease begins, waits, and ends; `settle` is the only way a slot comes free."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from .. import allocator, limits, mlc, reconcile
 from ..allocator import LeaseDraft, PoolView
-from ..errors import DS01Error
-from ..model import FULL_GPU, Container, Lease, LeaseState, Limits, ServerRequest, Slot
-from ..reconcile import Action, Repair
+from ..errors import NothingFree
+from ..model import FULL_GPU, Container, GpuWish, Lease, LeaseState, Limits, ServerRequest, Slot
+from ..reconcile import Action, Repair, Rules
 from .offers import Offers
 
 if TYPE_CHECKING:
@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from ..adapters.ledger import Ledger
 
 log = logging.getLogger(__name__)
+
+STOPPED_WORDS = (
+    "This container was stopped: its time was over, and its GPU may be somebody else's by now. Your files in "
+    "/workspace and in your home are kept. Start a new server on the Hub to go on."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +38,42 @@ class Claim:
     container: Container | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A place in the queue: `position` counts from 1 to `length`; `why` nothing can be had now.
+
+    `expected_at` is when it should be her turn, None where nobody can know.
+    """
+
+    position: int
+    length: int
+    why: str
+    expected_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """What is started, and for whom; the same for each try of one start.
+
+    `requested_at` is when she asked for it, `fingerprint` says what the container would be made of.
+    """
+
+    user: str
+    server: str
+    container_name: str
+    request: ServerRequest
+    effective: Limits
+    fingerprint: str
+    requested_at: datetime
+
+
 class Leases:
-    """Ledger and Docker together. `start_deadline_seconds` is how long a pending lease lives."""
+    """Ledger and Docker together.
+
+    `start_deadline_seconds` is how long a pending lease lives, `queue_patience` how long others may pass
+    a spawn that cannot be served yet, `queue_limit` how many spawns may wait (0: none). `owner` names this
+    process, `is_alive` says whether the one of a name still runs.
+    """
 
     def __init__(
         self,
@@ -42,104 +81,145 @@ class Leases:
         ledger: Ledger,
         engine: DockerEngine,
         offers: Offers,
+        owner: str,
+        is_alive: Callable[[str], bool],
         start_deadline_seconds: float = 300,
+        queue_patience: timedelta = timedelta(minutes=10),
+        queue_limit: int = 0,
         shared_containers_block: bool = False,
         clock: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
     ) -> None:
         self._ledger = ledger
         self._engine = engine
         self._offers = offers
+        self._owner = owner
         self._start_deadline = timedelta(seconds=start_deadline_seconds)
-        self._shared_blocks = shared_containers_block
-        self._now = clock
+        self._patience = queue_patience
+        self._queue_limit = queue_limit
+        self.rules = Rules(
+            hold_of=self._hold, is_alive=is_alive, shared_containers_block=shared_containers_block
+        )
+        self.now = clock
         self._locks = tuple(threading.Lock() for _ in range(64))
 
-    def claim(
-        self,
-        *,
-        user: str,
-        server: str,
-        container_name: str,
-        request: ServerRequest,
-        effective: Limits,
-        fingerprint: str,
-    ) -> Claim:
-        """Return the lease to start `server` with: a held or still running one, else a new one.
+    # begin -----------------------------------------------------------------------------------------
 
-        A running container is taken as it is; a stopped one only if its fingerprint is the same,
-        otherwise it is removed and its lease ends before a new one is made.
+    def claim(self, start: Start, *, queue_limit: int | None = None) -> Claim | Place:
+        """Return the lease to start a server with, or her place in the queue; ask again then.
+
+        A held or still running container is taken up: a running one as it is, a stopped one only if its
+        fingerprint is the same, otherwise it is removed and its lease ends before a new one is made.
+        `queue_limit` lowers how many may wait.
 
         Raises:
-            NothingFree, LimitExceeded, NotAllowed, InventoryUnavailable, LedgerUnavailable: as said.
+            NothingFree: and it makes no sense to wait, or the queue is full, or there is none.
+            LimitExceeded, NotAllowed, InventoryUnavailable, LedgerUnavailable: as said.
         """
-        self.settle_stale()
-        live = self._ledger.find_live(user, server)
+        live = self._ledger.find_live(start.user, start.server)
         if live is not None:
             container = self._own_container(live)
-            if container is not None and (container.is_running or live.fingerprint == fingerprint):
-                return Claim(lease=live, container=container)
-            self.settle(live.id, ended=True)
-        draft = LeaseDraft(
-            user=user,
-            server=server,
-            container_name=container_name,
-            group=effective.group,
-            nonce=secrets.token_hex(16),
-            created_at=self._now(),
-            deadline=self._now() + self._start_deadline,
-            fingerprint=fingerprint,
-        )
-        return Claim(lease=self._reserve(draft, request, effective))
+            if container is not None and (container.is_running or live.fingerprint == start.fingerprint):
+                return Claim(lease=self._resume(live, container), container=container)
+            self.settle(live.id, ended="it was started anew with other options")
+        limit = self._queue_limit if queue_limit is None else min(queue_limit, self._queue_limit)
+        return self._reserve_or_wait(start, limit)
 
-    def _reserve(self, draft: LeaseDraft, request: ServerRequest, effective: Limits) -> Lease:
-        external: frozenset[str] = frozenset()
-        if request.gpu_count:
-            slots = self._offers.inventory().slots
-            self._ledger.write_slots(slots, self._now())
-            external = self.external(slots)
-        strategy = self._offers.strategy()
+    def _resume(self, lease: Lease, container: Container) -> Lease:
+        if container.is_running or lease.state is not LeaseState.HELD:
+            return lease
+        # Its hold must not end while it starts.
+        return self._ledger.resume(lease.id, self._owner, self.now() + self._start_deadline, self.now())
+
+    def _reserve_or_wait(self, start: Start, limit: int) -> Claim | Place:
+        now = self.now()
+        runtime = start.effective.max_runtime
+        wish = GpuWish(
+            user=start.user,
+            profile=start.request.gpu_profile,
+            count=start.request.gpu_count,
+            requested_at=start.requested_at,
+            allow_full_gpu=start.effective.allow_full_gpu,
+            priority=start.effective.priority,
+            runs_until=None if runtime is None else now + runtime,
+        )
+        draft = LeaseDraft(
+            user=start.user,
+            server=start.server,
+            container_name=start.container_name,
+            group=start.effective.group,
+            nonce=secrets.token_hex(16),
+            created_at=now,
+            deadline=now + self._start_deadline,
+            fingerprint=start.fingerprint,
+            owner=self._owner,
+            runs_until=wish.runs_until,
+        )
+        if wish.count:
+            # Who cannot be given a slot asks for none: no GPUs, no lease of one.
+            self._offers.inventory()
+        decide = self._decider(start, wish, now)
+        try:
+            if self._is_waiting(start.container_name):
+                # Most tries while one waits are in vain, and a write would make all others wait.
+                decide(self._ledger.view(start.user))
+            waits = wish if wish.count and limit else None
+            return Claim(lease=self._ledger.reserve(draft, decide, wish=waits, queue_limit=limit))
+        except NothingFree as exc:
+            return self._tell_place(start, wish, exc, waits=bool(limit))
+
+    def _decider(self, start: Start, wish: GpuWish, now: datetime) -> Callable[[PoolView], tuple[Slot, ...]]:
+        strategy, effective = self._offers.strategy(), start.effective
 
         def decide(view: PoolView) -> tuple[Slot, ...]:
-            limits.check(effective, view.holdings, slots=0, gpu_share=Fraction(0), full_gpu=False)
-            chosen = allocator.choose(
-                view.slots,
-                view.taken | external,
-                profile=request.gpu_profile,
-                count=request.gpu_count,
-                allow_full_gpu=effective.allow_full_gpu,
+            limits.check(effective, view.holdings, slots=wish.count, gpu_share=Fraction(0), full_gpu=False)
+            chosen = allocator.decide(
+                view,
+                wish,
+                now,
                 strategy=strategy,
+                patience=self._patience,
+                container_name=start.container_name,
             )
             limits.check(
                 effective,
                 view.holdings,
                 slots=len(chosen),
                 gpu_share=sum((slot.share for slot in chosen), start=Fraction(0)),
-                full_gpu=request.gpu_profile == FULL_GPU,
+                full_gpu=wish.profile == FULL_GPU,
             )
             return chosen
 
-        return self._ledger.reserve(draft, decide)
+        return decide
 
-    def external(self, slots: tuple[Slot, ...]) -> frozenset[str]:
-        """Return the slots that running containers hold which the ledger does not know."""
-        live = self._ledger.live_leases()
-        found: set[str] = set()
-        for container in self._engine.running_containers(but={lease.container_id for lease in live}):
-            if not container.devices or any(reconcile.is_ours(container, lease) for lease in live):
-                continue
-            if mlc.ALL_DEVICES in container.devices and not self._shared_blocks:
-                log.warning("%s was given all GPUs and shares them with their lease holders", container.name)
-                continue
-            found |= reconcile.pinned_slots(container.devices, slots)
-        return frozenset(found)
+    def _is_waiting(self, container_name: str) -> bool:
+        return any(entry.container_name == container_name for entry in self._ledger.queue())
+
+    def _tell_place(self, start: Start, wish: GpuWish, refusal: NothingFree, *, waits: bool) -> Place:
+        if not refusal.can_wait:
+            raise refusal
+        view = self._ledger.view(start.user)
+        expected = allocator.expect(view, wish, self.now(), start.container_name)
+        if not waits:
+            hope = f" One should come free by {expected.astimezone():%H:%M on %d %B}." if expected else ""
+            raise NothingFree(f"{refusal}{hope}", detail=refusal.detail, can_wait=False) from refusal
+        position, length = allocator.place(view, wish, start.container_name)
+        return Place(position=position, length=length, expected_at=expected, why=str(refusal))
+
+    def leave_queue(self, container_name: str, why: str) -> None:
+        """Give up a place in the queue, if there is one."""
+        self._ledger.leave_queue(container_name, self.now(), why)
+
+    def epoch(self) -> int:
+        """Return a number that is another one after each change of the ledger."""
+        return self._ledger.epoch()
 
     def note_container(self, lease: Lease, container_id: str) -> None:
         """Record the container that was created for a pending lease, before it starts."""
-        self._ledger.note_container(lease.id, container_id, self._now())
+        self._ledger.note_container(lease.id, container_id, self.now())
 
     def activate(self, lease: Lease, container_id: str) -> Lease:
         """Record that the server runs: the lease is active until its container is gone."""
-        return self._ledger.activate(lease.id, container_id, self._now())
+        return self._ledger.activate(lease.id, container_id, self.now())
 
     def clear_name(self, name: str) -> Container | None:
         """Return the container that has `name` and is not ours, if there is one.
@@ -152,57 +232,63 @@ class Leases:
         lease = self._ledger.by_container(name)
         if lease is not None and reconcile.is_ours(container, lease):
             return None
-        ended = self._ledger.by_nonce(container.nonce) if container.nonce else None
-        if ended is not None and reconcile.is_left_over(container, ended):
-            log.info("removing %s, which was created after its start was given up", name)
-            self._engine.remove(container.id, grace_seconds=1)
-            return None
-        return container
+        named = self._ledger.leases_of([container.id], [container.nonce] if container.nonce else [])
+        ended = next((one for one in named if reconcile.is_ours(container, one)), None)
+        if ended is None:
+            return container
+        self.remove_left_over(ended, container.id)
+        return None
 
-    def settle(self, lease_id: int, *, ended: bool = False, grace_seconds: int = 10) -> Lease | None:
+    # end -------------------------------------------------------------------------------------------
+
+    def settle(self, lease_id: int, *, ended: str = "", grace_seconds: int = 10) -> Lease | None:
         """Make one lease agree with Docker and return it as it is then; one at a time for each lease.
 
-        `ended` gives the server up: container removed, slots free. A lease whose container cannot be
-        asked for stays as it is: `EngineUnavailable` comes through and nothing is freed.
+        `ended` says why the server is given up: container removed, slots free. That it is wanted is
+        recorded first, so that whoever is killed here leaves it to the next. A lease whose container
+        cannot be asked for keeps its slots: `EngineUnavailable` comes through.
         """
         with self._lock_of(lease_id):
-            return self._settle(lease_id, ended=ended, grace_seconds=grace_seconds)
+            if ended:
+                self._ledger.end(lease_id, self.now(), ended)
+            return self._settle(lease_id, grace_seconds=grace_seconds)
 
-    def _settle(self, lease_id: int, *, ended: bool = False, grace_seconds: int = 10) -> Lease | None:
+    def settle_unless_busy(self, lease_id: int) -> None:
+        """Settle a lease that is found to be wrong, unless somebody settles it at this moment."""
+        lock = self._lock_of(lease_id)
+        if lock.acquire(blocking=False):
+            try:
+                self._settle(lease_id)
+            finally:
+                lock.release()
+
+    def _settle(self, lease_id: int, *, grace_seconds: int = 10) -> Lease | None:
         lease = self._ledger.lease(lease_id)
         if lease is None or not lease.state.is_live:
             return lease
         containers = self._containers_of(lease)
-        hold = timedelta(0) if ended else self._hold(lease)
-        for repair in reconcile.plan(lease, containers, self._now(), hold=hold, ended=ended):
-            self._apply(repair, lease, grace_seconds)
+        present = frozenset(slot.uuid for slot in self._ledger.slots()) if lease.slots else None
+        for repair in reconcile.plan_lease(lease, containers, self.now(), rules=self.rules, present=present):
+            if not self._apply(repair, lease, grace_seconds):
+                break
         return self._ledger.lease(lease_id)
 
     def settle_server(
-        self, user: str, server: str, *, ended: bool = False, grace_seconds: int = 10
+        self, user: str, server: str, *, ended: str = "", grace_seconds: int = 10
     ) -> Lease | None:
         """Settle the live lease of a server, if it has one."""
         lease = self._ledger.find_live(user, server)
         return None if lease is None else self.settle(lease.id, ended=ended, grace_seconds=grace_seconds)
 
-    def settle_stale(self) -> None:
-        """Settle every lease that the clock or Docker contradicts: pending past its deadline, held past
-        its hold, active without a running container, held without a stopped one.
-
-        One that somebody settles at this moment is left to him; one that cannot be settled now stays,
-        and is tried again the next time.
-        """
-        now, states = self._now(), self._engine.container_states()
-        for lease in self._ledger.live_leases():
-            lock = self._lock_of(lease.id)
-            is_stale = reconcile.is_stale(lease, states.get(lease.container_id or ""), now)
-            if is_stale and lock.acquire(blocking=False):
-                try:
-                    self._settle(lease.id)
-                except DS01Error as exc:
-                    log.warning("lease %s stays for now: %s", lease.id, exc.detail or exc)
-                finally:
-                    lock.release()
+    def remove_left_over(self, lease: Lease, container_id: str) -> None:
+        """Remove a container that outlived its lease; who works in it reads why."""
+        log.warning("removing %s, which outlived its lease %s", container_id[:12], lease.id)
+        container = self._engine.container(container_id)
+        if container is not None and container.is_running:
+            self._engine.stop_with_words(container_id, STOPPED_WORDS, grace_seconds=10)
+        self._engine.remove(container_id, grace_seconds=1)
+        why = f"{lease.container_name} was removed, since its lease had ended"
+        self._ledger.note(lease, "repaired", why, self.now())
 
     def _lock_of(self, lease_id: int) -> threading.Lock:
         return self._locks[lease_id % len(self._locks)]
@@ -214,15 +300,19 @@ class Leases:
         return tuple(by_id.values())
 
     def _own_container(self, lease: Lease) -> Container | None:
-        own = [item for item in self._containers_of(lease) if reconcile.is_ours(item, lease)]
-        return own[0] if own and lease.state is not LeaseState.PENDING else None
+        if lease.state is LeaseState.PENDING or lease.ending:
+            return None
+        return next((one for one in self._containers_of(lease) if reconcile.is_ours(one, lease)), None)
 
     def _hold(self, lease: Lease) -> timedelta | None:
-        return self._offers.limits_for(lease.user, (lease.group,)).gpu_hold_after_stop
+        return reconcile.hold_for(lease, self._offers.limits_for(lease.user, (lease.group,)))
 
-    def _apply(self, repair: Repair, lease: Lease, grace_seconds: int) -> None:
+    def _apply(self, repair: Repair, lease: Lease, grace_seconds: int) -> bool:
+        """Take one step; False if the lease changed meanwhile, so that the rest must not follow."""
         log.info("lease %s: %s, since %s", lease.id, repair.action.value, repair.why)
-        now = self._now()
+        now = self.now()
+        if repair.action is Action.END:
+            return self._ledger.end(lease.id, now, repair.why, seen=lease, kind="repaired")
         if repair.action is Action.REMOVE:
             self._engine.remove(repair.container_id, grace_seconds=grace_seconds)
         elif repair.action is Action.RELEASE:
@@ -232,3 +322,4 @@ class Leases:
             self._ledger.hold(lease.id, repair.until, now, repair.why)
         elif repair.action is Action.ADOPT:
             self._ledger.activate(lease.id, repair.container_id, now)
+        return True

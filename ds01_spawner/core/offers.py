@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from fractions import Fraction
 from functools import cache
 from typing import TYPE_CHECKING
@@ -34,7 +35,6 @@ from ..model import (
     Mount,
     MountWish,
     ServerRequest,
-    Slot,
 )
 
 if TYPE_CHECKING:
@@ -60,35 +60,61 @@ class Offer:
 
 
 class Offers:
-    """Reads the admin's files, the accounts and the GPUs; changes nothing.
+    """Reads the admin's files, the accounts, and what the service recorded of the GPUs; changes nothing.
 
-    `inventory()` reads the GPUs, `account(login)` finds the account a user's servers run as, and
-    `open_mounts(account, wishes)` opens her directories with her credentials; each raises as its
-    adapter says.
+    `account(login)` finds the account a user's servers run as, and `open_mounts(account, wishes)` opens
+    her directories with her credentials; each raises as its adapter says. `inventory_max_age` is how old
+    the service's last reading of the GPUs may be.
     """
 
     def __init__(
         self,
         *,
         ledger: Ledger,
-        read_inventory: Callable[[], Inventory],
         read_catalog: Callable[[], str | None],
         read_limits: Callable[[], LimitsTexts | None],
         find_account: Callable[[str], Account],
         open_mounts: Callable[[Account, Sequence[MountWish]], tuple[Mount, ...]],
         architecture: str = "",
         strategy: str = "",
+        inventory_max_age: timedelta = timedelta(minutes=5),
+        clock: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
         environ: Mapping[str, str] = os.environ,
     ) -> None:
         self._ledger = ledger
-        self.inventory = read_inventory
         self._read_catalog = read_catalog
         self._read_limits = read_limits
         self.account = find_account
         self.open_mounts = open_mounts
         self._architecture = architecture
         self._strategy = strategy
+        self._inventory_max_age = inventory_max_age
+        self._now = clock
         self._environ = environ
+
+    def inventory(self) -> Inventory:
+        """Return the GPUs as the service read them last.
+
+        Raises:
+            InventoryUnavailable: they could not be read, or nobody has read them for too long.
+        """
+        found = self._ledger.inventory()
+        if found is None:
+            raise InventoryUnavailable(
+                "The GPUs of this machine were not looked at yet. Start a server without a GPU, or try again "
+                "in a minute; if it stays so, tell your admin.",
+                detail="no service has written an inventory into the ledger: is the service ds01 running?",
+            )
+        inventory, read_at, problem = found
+        if problem:
+            raise InventoryUnavailable(problem, detail=f"at {read_at.isoformat()}")
+        if self._now() - read_at > self._inventory_max_age:
+            raise InventoryUnavailable(
+                f"Nobody has looked at the GPUs since {read_at.astimezone():%H:%M}, so none is handed out. "
+                "Start a server without a GPU, and tell your admin.",
+                detail="the service ds01 does not run, or cannot write the ledger",
+            )
+        return inventory
 
     def limits_file(self) -> limits.LimitsFile | None:
         """Return the limits as they are written now, None where there is no file."""
@@ -121,26 +147,19 @@ class Offers:
             log.warning("the architecture is unknown without GPUs: %s", exc.detail or exc)
             return ""
 
-    def offer(
-        self,
-        user: str,
-        hub_groups: Iterable[str] = (),
-        *,
-        external: Callable[[tuple[Slot, ...]], frozenset[str]],
-    ) -> Offer:
-        """Return what there is for the user now; broken GPUs cost their own section, not the form.
-
-        `external` says which slots others than our leases hold.
-        """
-        # The GPUs are asked twice below, and NVML is started and ended for each reading.
+    def offer(self, user: str, hub_groups: Iterable[str] = ()) -> Offer:
+        """Return what there is for the user now; broken GPUs cost their own section, not the form."""
         read = cache(self.inventory)
+        allowed = self.limits_for(user, hub_groups)
         gpu_problem, simulated = "", False
         availability: tuple[Availability, ...] = ()
         try:
             inventory = read()
             simulated = inventory.simulated
-            taken = self._ledger.view(user).taken | external(inventory.slots)
-            availability = allocator.availability(inventory.slots, taken)
+            now = self._now()
+            runs_until = None if allowed.max_runtime is None else now + allowed.max_runtime
+            barred = allocator.barred_for(self._ledger.view(user), user, now, runs_until)
+            availability = allocator.availability(inventory.slots, barred)
         except DS01Error as exc:
             log.error("no GPU can be offered: %s", exc.detail or exc)
             gpu_problem = str(exc)
@@ -152,7 +171,7 @@ class Offers:
             if text is not None
             else (),
             architecture=architecture,
-            limits=self.limits_for(user, hub_groups),
+            limits=allowed,
             holdings=self._ledger.holdings(user),
             simulated=simulated,
             gpu_problem=gpu_problem,

@@ -5,7 +5,8 @@ DS01 knows and we do not use is listed in `LimitsFile.unused`, an empty section 
 `null` means unlimited. A key that stands nowhere has the default that DS01's own reader has for it.
 
 As in DS01, a user override stands directly on `defaults`: the groups of that user do not count, and
-her group is called `override`. Of two spellings of one key, the one in the nearer section holds.
+her group is called `override`. One that has nothing but a reservation is no override: her groups
+count. Of two spellings of one key, the one in the nearer section holds.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import tzinfo
 from typing import Any
 
 import yaml
@@ -22,13 +24,15 @@ from ds01_spawner.errors import LimitsBroken
 from ds01_spawner.limits.keys import (
     LIMIT_KEYS,
     NEVER_NULL,
+    RESERVATION_KEYS,
     SECTIONS,
     STRATEGIES,
     UNUSED_ALLOCATION_KEYS,
     UNUSED_LIMIT_KEYS,
     UNUSED_SECTIONS,
 )
-from ds01_spawner.model import Limits, LimitsTexts
+from ds01_spawner.limits.reservations import read_reservation
+from ds01_spawner.model import Limits, LimitsTexts, Reservation
 
 OVERRIDE_GROUP = "override"
 DEFAULT_GROUP = "student"
@@ -63,6 +67,7 @@ class LimitsFile:
     names what is ignored: the keys that DS01 knows and we do not use (`groups.student.storage_data`),
     and user names without quotes that YAML reads as numbers (`groups.student.members.2041`), which
     in DS01 too are nobody's. `strategy` is `gpu_allocation.strategy`, None where it is not set.
+    `reservations` are in the file's order, past ones too, without their devices.
     """
 
     defaults: Section
@@ -72,16 +77,23 @@ class LimitsFile:
     default_group: str
     strategy: str | None
     unused: tuple[str, ...]
+    reservations: tuple[Reservation, ...] = ()
 
 
 def load_limits(
-    text: str, *, overrides_text: str = "", members: Mapping[str, Iterable[str]] | None = None
+    text: str,
+    *,
+    overrides_text: str = "",
+    members: Mapping[str, Iterable[str]] | None = None,
+    zone: tzinfo | None = None,
 ) -> LimitsFile:
     """Return the limits that `resource-limits.yaml` and the files beside it give.
 
-    `overrides_text` is `user-overrides.yaml`; its user replaces the one under `user_overrides`.
+    `overrides_text` is `user-overrides.yaml`; its user replaces the one under `user_overrides`, limits
+    and reservation each for itself.
     `members` are the names in each `groups/NAME.members`, in addition to those in the file itself;
-    those of a group that the file does not have are ignored.
+    those of a group that the file does not have are ignored. `zone` is that of a reservation's times
+    without one, None for the machine's own.
 
     Raises:
         LimitsBroken: says which line, key or value, and what it should be.
@@ -94,14 +106,14 @@ def load_limits(
     unused = [key for key in top if key in UNUSED_SECTIONS]
     defaults = _read_section(top.get("defaults"), "defaults", unused)
     groups, found = _read_groups(_as_mapping(top.get("groups"), "groups"), unused)
-    overrides = {
-        user: _read_section(section, f"{where}.{user}", unused)
-        for where, sections in (
-            ("user_overrides", top.get("user_overrides")),
-            ("user-overrides.yaml", _parse_yaml(overrides_text, "user-overrides.yaml")),
-        )
-        for user, section in _as_mapping(_drop_numbers(sections, where, unused), where).items()
-    }
+    overrides, reservations = _read_people(
+        {
+            "user_overrides": top.get("user_overrides"),
+            "user-overrides.yaml": _parse_yaml(overrides_text, "user-overrides.yaml"),
+        },
+        unused,
+        zone,
+    )
     default_group = top.get("default_group")
     if default_group is not None and groups and default_group not in groups:
         known = difflib.get_close_matches(str(default_group), groups, n=1) or sorted(groups)
@@ -114,6 +126,7 @@ def load_limits(
         default_group=_check_group_name(DEFAULT_GROUP if default_group is None else default_group),
         strategy=_read_strategy(_as_mapping(top.get("gpu_allocation"), "gpu_allocation"), unused),
         unused=tuple(unused),
+        reservations=reservations,
     )
 
 
@@ -170,6 +183,25 @@ def _read_groups(
         members[name] = _read_members(keys.pop("members", None), where, unused)
         sections[name] = _read_section(keys, where, unused, also_known=("members",))
     return sections, members
+
+
+def _read_people(
+    sections: Mapping[str, object], unused: list[str], zone: tzinfo | None
+) -> tuple[dict[str, Section], tuple[Reservation, ...]]:
+    overrides, reservations = {}, {}
+    for where, content in sections.items():
+        for user, section in _as_mapping(_drop_numbers(content, where, unused), where).items():
+            keys = _as_mapping(section, f"{where}.{user}")
+            limits = {key: value for key, value in keys.items() if key not in RESERVATION_KEYS}
+            if limits or not keys:
+                overrides[user] = _read_section(limits, f"{where}.{user}", unused)
+            try:
+                reservation = read_reservation(user, keys, f"{where}.{user}", zone)
+            except ValueError as exc:
+                raise _broken(str(exc)) from exc
+            if reservation is not None:
+                reservations[user] = reservation
+    return overrides, tuple(reservations.values())
 
 
 def _read_members(names: object, where: str, unused: list[str]) -> frozenset[str]:

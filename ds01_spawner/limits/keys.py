@@ -155,7 +155,10 @@ LIMIT_KEYS: dict[str, tuple[str, Reader]] = {
 
 NEVER_NULL = frozenset({"allow_full_gpu", "priority"})
 
-UNUSED_LIMIT_KEYS = frozenset(
+RESERVATION_KEYS = frozenset({"reason", "reservation_end", "reservation_start", "reserved_gpus"})
+"""Keys of one person that say nothing about her limits; for a group or for all they mean nothing."""
+
+UNUSED_LIMIT_KEYS = RESERVATION_KEYS | frozenset(
     {
         "aggregate",
         "gpu_idle_threshold",
@@ -167,10 +170,6 @@ UNUSED_LIMIT_KEYS = frozenset(
         "max_concurrent_containers",
         "max_tasks",
         "policies",
-        "reason",
-        "reservation_end",
-        "reservation_start",
-        "reserved_gpus",
         "storage_data",
         "storage_workspace",
         "ulimit_nofile",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
 from typing import Any, ClassVar
 
 from traitlets import TraitError, default
@@ -35,6 +36,7 @@ class StudentOptions(ServerSettings, PooledCalls):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._prepared: assembly.Prepared | None = None
+        self._requested_at = datetime.now(timezone.utc)
         self._accepted_options: dict[str, Any] | None = None
         self._typed: tuple[StudentOptions, Any] | None = None
         self._was_shown = False
@@ -88,10 +90,8 @@ class StudentOptions(ServerSettings, PooledCalls):
             all_profiles = await self.profiles()
             profiles = request.visible_profiles(all_profiles, self.group_names)
             await self._call(core.offers.account, self._login)
-            await self._call(core.leases.settle_stale)
-            offer = await self._call(
-                core.offers.offer, self._login, self.group_names, external=core.leases.external
-            )
+            await self._call(core.upkeep.reconcile)
+            offer = await self._call(core.offers.offer, self._login, self.group_names)
         except DS01Error as exc:
             self.log.error("the form cannot be shown: %s", exc.detail or exc)
             return form.render_problem(str(exc))
@@ -159,13 +159,14 @@ class StudentOptions(ServerSettings, PooledCalls):
             SpawnRefused: with the sentence; the refused options are not kept for the next time.
         """
         self._progress = Progress()
+        self._requested_at = datetime.now(timezone.utc)
         try:
             parsed = request.parse_options(options)
             core = await self._core()
             profile = request.find_profile(await self.profiles(), parsed.profile, self.group_names)
             self._override(request.overrides_for(profile, parsed))
             asked = request.build_request(parsed, profile, self._defaults())
-            await self._call(core.leases.settle_stale)
+            await self._call(core.upkeep.reconcile)
             self._prepared = await self._call(
                 assembly.decide,
                 core.offers,

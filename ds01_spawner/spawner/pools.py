@@ -47,10 +47,14 @@ class PooledCalls(LoggingConfigurable):
 
     async def _call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a short blocking call; what is under way when we are cancelled is awaited before settling."""
+        return await asyncio.wrap_future(self._submit(function, *args, **kwargs))
+
+    def _submit(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Begin a short blocking call that nobody here waits for."""
         future = self.executor.submit(function, *args, **kwargs)
         self._calls.add(future)
         future.add_done_callback(self._calls.discard)
-        return await asyncio.wrap_future(future)
+        return future
 
     async def _core(self) -> Core:
         """Return the site's use cases; the first time that opens the ledger, in a thread."""

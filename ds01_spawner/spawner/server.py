@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -25,6 +26,7 @@ from .starting import StartSteps
 
 # Pauses between tries to end a server; the last one is repeated.
 RETRY_SECONDS = (1, 2, 5, 10, 30)
+_STOPPED = "the server was stopped"
 
 
 class DS01Spawner(StartSteps, DockerSpawner):  # type: ignore[misc]
@@ -41,7 +43,12 @@ class DS01Spawner(StartSteps, DockerSpawner):  # type: ignore[misc]
     network_name = Unicode(help="Set by c.DS01.network_name.")
     notebook_dir = Unicode(mlc.WORKSPACE, config=True, help="Where Jupyter starts.")
     default_url = Unicode("/lab", config=True, help="What opens first.")
-    start_timeout = Integer(3600, config=True, help="Seconds for build and start together.")
+    start_timeout = Integer(
+        config=True,
+        help="""Seconds for build, queue and start together. Each of the three has a time of its own
+        (c.DS01.build_timeout_seconds, queue_timeout_seconds, start_deadline_seconds), which ends with a
+        sentence that says which; this is for what nobody foresaw. Default: a minute more than their sum.""",
+    )
     http_timeout = Integer(
         120, config=True, help="Seconds until Jupyter must answer once its container runs."
     )
@@ -53,6 +60,12 @@ class DS01Spawner(StartSteps, DockerSpawner):  # type: ignore[misc]
     def client(self) -> Any:
         """docker-py's client, the one of the site's engine."""
         return self.site.engine.client
+
+    @default("start_timeout")
+    def _default_start_timeout(self) -> int:
+        site = self.site
+        times = (site.build_timeout_seconds, site.queue_timeout_seconds, site.start_deadline_seconds)
+        return math.ceil(sum(times)) + 60
 
     @default("network_name")
     def _default_network_name(self) -> str:
@@ -143,7 +156,7 @@ class DS01Spawner(StartSteps, DockerSpawner):  # type: ignore[misc]
         self._last_status = f"ExitCode={container.exit_code}" if container else 0
         try:
             # One that never answered is ended; only a server that served is held.
-            await self._settle(ended=self._waiting_for_response)
+            await self._settle(ended="Jupyter never answered" if self._waiting_for_response else "")
         except DS01Error as exc:
             self.log.error("the lease of %s stays for now: %s", self._log_name, exc.detail or exc)
         return self._last_status
@@ -168,7 +181,7 @@ class DS01Spawner(StartSteps, DockerSpawner):  # type: ignore[misc]
             if current is not None and current.active:
                 return
             try:
-                await self._settle_as(login, server, ended=True)
+                await self._settle_as(login, server, ended=_STOPPED)
             except DS01Error as exc:
                 self.log.warning("%s of %s cannot be ended yet: %s", server, login, exc.detail or exc)
             else:
@@ -177,7 +190,7 @@ class DS01Spawner(StartSteps, DockerSpawner):  # type: ignore[misc]
     async def rename(self, old_name: str, new_name: str) -> None:
         """End what is still held under the old name, which is the container's."""
         try:
-            await self._settle_as(self._login, old_name, ended=True)
+            await self._settle_as(self._login, old_name, ended="it was renamed")
         except DS01Error as exc:
             raise SpawnRefused(exc) from exc
 
@@ -189,17 +202,17 @@ class DS01Spawner(StartSteps, DockerSpawner):  # type: ignore[misc]
     async def _end(self) -> None:
         """End the server now, or as soon as that can be done."""
         try:
-            await self._settle(ended=True)
+            await self._settle(ended=_STOPPED)
         except DS01Error as exc:
             self.log.error("%s cannot be ended yet: %s", self._log_name, exc.detail or exc)
             self._keep(asyncio.ensure_future(self._settle_later(self._login, self.name)))
 
-    async def _settle(self, *, ended: bool) -> None:
+    async def _settle(self, *, ended: str) -> None:
         lease = await self._settle_as(self._login, self.name, ended=ended)
         self._is_held = lease is not None and lease.state is LeaseState.HELD
         self._unsettled = False
 
-    async def _settle_as(self, login: str, server: str, *, ended: bool) -> Lease | None:
+    async def _settle_as(self, login: str, server: str, *, ended: str) -> Lease | None:
         leases = (await self._core()).leases
         grace = self.stop_grace_seconds
         return await self._call(leases.settle_server, login, server, ended=ended, grace_seconds=grace)

@@ -10,15 +10,15 @@ import docker.errors
 from jupyterhub.utils import random_port
 
 from .. import mlc
-from ..core.leases import Claim
+from ..core.leases import Claim, Start
 from ..errors import ServerEnded
 from ..model import BuiltImage
 from . import assembly
-from .options import StudentOptions
 from .pools import result_of
+from .waiting import Waiting
 
 
-class StartSteps(StudentOptions):
+class StartSteps(Waiting):
     """What happens between an accepted request and a server that answers."""
 
     image: str
@@ -46,11 +46,6 @@ class StartSteps(StudentOptions):
         self._claim: Claim
         self._assembled: assembly.Assembled
 
-    def tell(self, message: str, percent: int | None = None) -> None:
-        """Add a line to the pending page; from any thread."""
-        if self._progress is not None:
-            self._progress.tell(message, percent=percent)
-
     async def _start(self) -> tuple[str, int]:
         prepared = self._prepared
         assert prepared is not None, "the Hub calls apply_user_options before each start"
@@ -65,25 +60,26 @@ class StartSteps(StudentOptions):
         self.tell("Reserving " + prepared.wish + ".", 70)
         await self._reserve(prepared)
         ip, port = await super().start()  # type: ignore[misc]
-        await self._call(self.site.core.leases.activate, self._claim.lease, self.object_id)
         self._last_status, self._is_held = None, False
         self.tell("Your container runs; waiting for Jupyter to answer.", 90)
         await self._await_jupyter(ip, port)
+        await self._call(self.site.core.leases.activate, self._claim.lease, self.object_id)
         self._unsettled = self._is_adopting = False
         return ip, port
 
     async def _reserve(self, prepared: assembly.Prepared) -> None:
         """Get the lease, and tell DockerSpawner's start which container there is, if any."""
         self._unsettled = True
-        self._claim = await self._call(
-            self.site.core.leases.claim,
+        start = Start(
             user=self._login,
             server=self.name,
             container_name=prepared.container_name,
             request=prepared.request,
             effective=prepared.limits,
             fingerprint=self._assembled.fingerprint,
+            requested_at=self._requested_at,
         )
+        self._claim = await self._wait_for_claim(start)
         container = self._claim.container
         # A container that runs already is hers to keep, unless Jupyter does not answer in it.
         self._is_adopting = container is not None and container.is_running

@@ -6,6 +6,9 @@ import io
 import secrets
 import tarfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 
 import docker
 import docker.errors
@@ -14,8 +17,10 @@ import pytest
 from ds01_spawner import mlc
 from ds01_spawner.adapters.engine import DockerEngine, File
 from ds01_spawner.errors import EngineUnavailable, ImageFailed, NameTaken
+from ds01_spawner.model import Container
 
 from ..conftest import PrivateEngine, run_tool
+from ..hub.docker_link import DockerLink
 
 pytestmark = pytest.mark.docker
 
@@ -143,6 +148,117 @@ def test_states_and_running_containers_are_what_docker_says(
     assert (states[created], states[running]) == ("created", "running")
     assert running in {container.id for container in engine.running_containers(but=())}
     assert running not in {container.id for container in engine.running_containers(but={running})}
+
+
+class TestSnapshot:
+    """Other tests may have containers of their own on the Engine: only one's own are looked at."""
+
+    @pytest.fixture
+    def link(self, docker_host: str, tmp_path: Path) -> Iterator[DockerLink]:
+        link = DockerLink(tmp_path / "docker.sock", docker_host)
+        yield link
+        link.cut()
+
+    @pytest.fixture
+    def linked(self, link: DockerLink) -> DockerEngine:
+        return DockerEngine(docker_host=link.docker_host)
+
+    @staticmethod
+    def find(engine: DockerEngine, container_id: str) -> Container | None:
+        found = {container.id: container for container in engine.snapshot()}
+        return found.get(container_id)
+
+    def test_says_of_each_container_what_an_inspect_says_but_the_exit_code(
+        self, engine: DockerEngine, client: docker.APIClient, create: Callable[..., str]
+    ) -> None:
+        gpus = {"Driver": "nvidia", "DeviceIDs": ["GPU-1", "0:1"], "Capabilities": [["gpu"]]}
+        config = client.create_host_config(device_requests=[gpus])
+        pinning = create(labels={mlc.LEASE_LABEL: "a nonce"}, host_config=config)
+        failed = create("false")
+        client.start(failed)
+        client.wait(failed)
+        for container_id in (pinning, failed):
+            expected = engine.container(container_id)
+            assert expected is not None
+            assert self.find(engine, container_id) == replace(expected, exit_code=0)
+        seen = self.find(engine, pinning)
+        assert seen is not None
+        assert (seen.nonce, seen.devices, seen.state) == ("a nonce", ("GPU-1", "0:1"), "created")
+
+    def test_follows_state_and_name_without_asking_again(
+        self, linked: DockerEngine, link: DockerLink, client: docker.APIClient, create: Callable[..., str]
+    ) -> None:
+        container_id, name = create(), f"renamed-{secrets.token_hex(4)}"
+        assert self.find(linked, container_id) is not None
+        client.start(container_id)
+        client.rename(container_id, name)
+        # An inspect of it would never come back.
+        with link.hold(rf"GET /v[^/]+/containers/{container_id}/json"):
+            seen = self.find(linked, container_id)
+            assert seen is not None
+            assert (seen.name, seen.state) == (name, "running")
+            client.pause(container_id)
+            paused = self.find(linked, container_id)
+            assert paused is not None
+            assert (paused.state, paused.is_running) == ("paused", True)
+        client.unpause(container_id)
+
+    def test_gives_the_own_name_of_a_container_that_another_one_links_to(
+        self, engine: DockerEngine, client: docker.APIClient, create: Callable[..., str]
+    ) -> None:
+        name = f"linked-{secrets.token_hex(4)}"
+        container_id = create(name=name)
+        client.start(container_id)
+        create(host_config=client.create_host_config(links={name: "alias"}))
+        seen = self.find(engine, container_id)
+        assert seen is not None
+        assert seen.name == name
+
+    def test_forgets_what_has_gone(self, engine: DockerEngine, create: Callable[..., str]) -> None:
+        container_id = create()
+        assert self.find(engine, container_id) is not None
+        engine.remove(container_id)
+        assert self.find(engine, container_id) is None
+
+    def test_leaves_out_a_container_that_goes_between_list_and_inspect(
+        self, linked: DockerEngine, link: DockerLink, client: docker.APIClient, create: Callable[..., str]
+    ) -> None:
+        going, staying = create(), create()
+        with ThreadPoolExecutor(1) as pool, link.hold(rf"GET /v[^/]+/containers/{going}/json") as hold:
+            snapshot = pool.submit(linked.snapshot)
+            hold.wait_until_reached()
+            client.remove_container(going)
+            hold.release()
+            seen = {container.id for container in snapshot.result()}
+        assert staying in seen
+        assert going not in seen
+
+    def test_is_none_at_all_when_docker_goes_away_in_the_middle(
+        self, linked: DockerEngine, link: DockerLink, create: Callable[..., str]
+    ) -> None:
+        container_id = create()
+        with ThreadPoolExecutor(1) as pool, link.hold(rf"GET /v[^/]+/containers/{container_id}/json") as hold:
+            snapshot = pool.submit(linked.snapshot)
+            hold.wait_until_reached()
+            link.cut()
+            hold.release()
+            with pytest.raises(EngineUnavailable):
+                snapshot.result()
+        with pytest.raises(EngineUnavailable):
+            linked.snapshot()
+        link.restore()
+        assert self.find(linked, container_id) is not None
+
+    def test_may_be_taken_by_many_threads_while_containers_come_and_go(
+        self, engine: DockerEngine, client: docker.APIClient, create: Callable[..., str]
+    ) -> None:
+        staying = [create() for _ in range(3)]
+        with ThreadPoolExecutor(4) as pool:
+            snapshots = [pool.submit(engine.snapshot) for _ in range(20)]
+            for _ in range(5):
+                client.remove_container(create())
+            for snapshot in snapshots:
+                assert {container.id for container in snapshot.result()} >= set(staying)
 
 
 def test_a_label_finds_its_containers_also_stopped_ones(

@@ -85,20 +85,24 @@ OpenHub = Callable[..., Hub]
 
 @pytest.fixture(scope="session")
 def open_hub(private_engine: PrivateEngine, proxy: Path, nvml: Path) -> Iterator[OpenHub]:
-    """A function that starts a Hub on a lab of its own; `prepare` changes the lab before."""
+    """A function that starts a Hub on a lab of its own; `prepare` changes the lab before.
+
+    Another `engine` than the private one must answer until the end of the run.
+    """
     with ExitStack() as stack:
 
         def start(
             *,
+            engine: PrivateEngine = private_engine,
             docker_host: str = "",
             settings: Settings | None = None,
             prepare: Callable[[Lab], None] = lambda lab: None,
         ) -> Hub:
-            lab = Lab(private_engine.cdi_directory)
+            lab = Lab(engine.cdi_directory)
             stack.callback(lab.remove)
             prepare(lab)
-            stack.enter_context(tagged(private_engine, lab.base.image))
-            hub = Hub(lab, private_engine, proxy=proxy, nvml=nvml, docker_host=docker_host, settings=settings)
+            stack.enter_context(tagged(engine, lab.base.image))
+            hub = Hub(lab, engine, proxy=proxy, nvml=nvml, docker_host=docker_host, settings=settings)
             stack.callback(hub.remove)
             hub.start()
             return hub

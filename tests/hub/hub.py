@@ -11,6 +11,7 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,26 @@ class Hub:
                 "allow_named_servers": True,
                 "cleanup_servers": False,
                 "load_groups": {"staff": {"users": []}},
+                "services": [
+                    {
+                        "name": "ds01",
+                        "command": [
+                            sys.executable,
+                            "-m",
+                            "ds01_spawner.service",
+                            "--config",
+                            str(self._config),
+                        ],
+                        "environment": self._gpu_environment(),
+                    }
+                ],
+                "load_roles": [
+                    {
+                        "name": "ds01",
+                        "services": ["ds01"],
+                        "scopes": ["list:users", "read:servers", "servers"],
+                    }
+                ],
             },
             "Authenticator": {"allow_all": True},
             "DummyAuthenticator": {"password": PASSWORD},
@@ -112,6 +133,8 @@ class Hub:
                 "ledger_url": f"sqlite:///{directory / 'ledger.sqlite'}",
                 "accounts": str(self.lab.accounts),
                 "network_name": self.lab.name,
+                "socket_path": str(directory / "ds01.sock"),
+                "service_interval_seconds": 1,
                 "docker_host": docker_host,
                 "docker_command": "/usr/bin/docker",
                 # What builds need on a machine behind a proxy of its own.
@@ -139,7 +162,7 @@ class Hub:
             for name, value in os.environ.items()
             if name not in names and not name.startswith(("DOCKER_", "JUPYTER", "CONFIGPROXY"))
         }
-        environment |= {"DS01_BOX": str(self.lab.box), "LD_LIBRARY_PATH": str(self._nvml.parent)}
+        environment |= self._gpu_environment()
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "jupyterhub", "--config", str(self._config), "--debug"],
@@ -151,6 +174,18 @@ class Hub:
                 start_new_session=True,
             )
         wait_for(self._answers, "the Hub answers", seconds=60)
+        wait_for(self.has_read_gpus, "the service has read the GPUs", seconds=60)
+
+    def _gpu_environment(self) -> dict[str, str]:
+        """Return what lets a process see the simulated GPUs."""
+        return {"DS01_BOX": str(self.lab.box), "LD_LIBRARY_PATH": str(self._nvml.parent)}
+
+    def has_read_gpus(self) -> bool:
+        """Whether the service has looked at the GPUs as the box file is now, and said so."""
+        changed = datetime.fromtimestamp(self.lab.box.stat().st_mtime, timezone.utc)
+        with self.ledger() as ledger:
+            found = ledger.inventory()
+        return found is not None and found[1] > changed
 
     def _answers(self) -> bool:
         assert self._process is not None

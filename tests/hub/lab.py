@@ -59,7 +59,7 @@ defaults:
   storage_tmp: 96m
   max_containers_per_user: 2
   gpu_hold_after_stop_h: 0
-  container_hold_after_stop_h: 0
+  container_hold_after_stop_h: null
 default_group: student
 groups:
   student:

@@ -1,18 +1,21 @@
 /* A stand-in for NVIDIA's libnvidia-ml.so.1 that answers from a box file instead of a driver.
  *
  * Built against NVIDIA's own nvml.h, so that a wrong signature does not compile. The file is named by
- * DS01_BOX and read anew at every call: a test changes it and the "machine" has changed. What the lines
- * mean stands in ds01_spawner/adapters/box.py. Functions that are not here answer NOT_SUPPORTED, from
+ * DS01_BOX and read anew at every call, and by a wait for events again and again: a test changes it and the
+ * "machine" has changed. What the lines mean stands in ds01_spawner/adapters/box.py. Functions that are not here answer NOT_SUPPORTED, from
  * stubs that build.py generates. Answers follow NVIDIA's documentation of each call.
  */
+#define _POSIX_C_SOURCE 200809L
 #define NVML_NO_UNVERSIONED_FUNC_DEFS
 #include <nvml.h>
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
-enum { GPUS = 16, PLACES = 9, PROCESSES = 64, TEXT = 96, WORDS = 16, LINE = 512 };
+enum { GPUS = 16, PLACES = 9, PROCESSES = 64, XIDS = 256, TEXT = 96, WORDS = 16, LINE = 512 };
+enum { POLL_MS = 20, NO_INSTANCE = 0xFFFFFFFF };
 
 enum mode { MIG_NONE, MIG_OFF, MIG_ON };
 
@@ -23,7 +26,7 @@ struct instance {
 
 struct gpu {
     char uuid[TEXT], name[TEXT];
-    unsigned memory_mib, max_mig, lost, use_gpu, use_memory;
+    unsigned memory_mib, max_mig, lost, events, use_gpu, use_memory;
     int major, minor;
     enum mode mig;
     struct instance instances[PLACES];
@@ -34,12 +37,17 @@ struct process {
     unsigned pid, memory_mib;
 };
 
+struct xid {
+    unsigned gpu, number;
+};
+
 struct box {
     char driver[TEXT];
     int cuda;
-    unsigned gpu_count, process_count, init_error;
+    unsigned gpu_count, process_count, xid_count, init_error;
     struct gpu gpus[GPUS];
     struct process processes[PROCESSES];
+    struct xid xids[XIDS];
 };
 
 /* ---- the box file ------------------------------------------------------------------------------- */
@@ -94,6 +102,7 @@ static int add_gpu(struct box *box, char **words, int count) {
     gpu->memory_mib = number(words, count, "memory_mib");
     gpu->max_mig = *value(words, count, "max_mig") ? number(words, count, "max_mig") : 7;
     gpu->lost = number(words, count, "lost");
+    gpu->events = *value(words, count, "events") ? number(words, count, "events") : 1;
     gpu->mig = !strcmp(mig, "on") ? MIG_ON : !strcmp(mig, "off") ? MIG_OFF : MIG_NONE;
     return gpu->max_mig <= PLACES && sscanf(value(words, count, "cc"), "%d.%d", &gpu->major, &gpu->minor) == 2;
 }
@@ -112,9 +121,19 @@ static int add_instance(struct box *box, char **words, int count) {
     return 1;
 }
 
+static int add_xid(struct box *box, char **words, int count) {
+    struct xid xid = {0};
+    if (count < 3 || sscanf(words[2], "%u", &xid.number) != 1 || box->xid_count == XIDS) return 0;
+    while (xid.gpu < box->gpu_count && strcmp(box->gpus[xid.gpu].uuid, words[1])) xid.gpu++;
+    if (xid.gpu == box->gpu_count) return 0;
+    box->xids[box->xid_count++] = xid;
+    return 1;
+}
+
 static int add_line(struct box *box, char **words, int count) {
     if (!strcmp(words[0], "gpu")) return add_gpu(box, words, count);
     if (!strcmp(words[0], "mig")) return add_instance(box, words, count);
+    if (!strcmp(words[0], "xid")) return add_xid(box, words, count);
     if (!strcmp(words[0], "driver")) copy(box->driver, words[1]);
     else if (!strcmp(words[0], "cuda")) box->cuda = atoi(words[1]);
     else if (!strcmp(words[0], "init")) box->init_error = (unsigned)atoi(words[1]);
@@ -132,7 +151,7 @@ static int add_line(struct box *box, char **words, int count) {
 }
 
 /* Read the whole box. No file is a machine without a driver; a line that is wrong is an error of NVML. */
-static nvmlReturn_t read_box(struct box *box) {
+static nvmlReturn_t load_box(struct box *box) {
     const char *path = getenv("DS01_BOX");
     FILE *file = path ? fopen(path, "r") : NULL;
     char line[LINE], *words[WORDS];
@@ -146,6 +165,11 @@ static nvmlReturn_t read_box(struct box *box) {
     fclose(file);
     return result;
 }
+
+/* As NVML counts its starts: it ends when every one of them has been shut down. */
+static _Atomic unsigned users;
+
+static nvmlReturn_t read_box(struct box *box) { return users ? load_box(box) : NVML_ERROR_UNINITIALIZED; }
 
 /* ---- handles: a GPU's is its index and a mark, a MIG instance's has its place (from 1) above it ---- */
 
@@ -184,13 +208,19 @@ static nvmlReturn_t put(char *to, unsigned length, const char *text) {
 nvmlReturn_t nvmlInitWithFlags(unsigned flags) {
     struct box box;
     (void)flags;
-    nvmlReturn_t result = read_box(&box);
-    return result == NVML_SUCCESS ? (nvmlReturn_t)box.init_error : result;
+    nvmlReturn_t result = load_box(&box);
+    if (result == NVML_SUCCESS) result = (nvmlReturn_t)box.init_error;
+    if (result == NVML_SUCCESS) users++;
+    return result;
 }
 
 nvmlReturn_t nvmlInit_v2(void) { return nvmlInitWithFlags(0); }
 
-nvmlReturn_t nvmlShutdown(void) { return NVML_SUCCESS; }
+nvmlReturn_t nvmlShutdown(void) {
+    if (!users) return NVML_ERROR_UNINITIALIZED;
+    users--;
+    return NVML_SUCCESS;
+}
 
 const char *nvmlErrorString(nvmlReturn_t result) { return result == NVML_SUCCESS ? "Success" : "Error"; }
 
@@ -325,8 +355,8 @@ nvmlReturn_t nvmlDeviceGetComputeRunningProcesses_v3(nvmlDevice_t device, unsign
         if (total++ < size && list)
             list[total - 1] = (nvmlProcessInfo_t){.pid = process->pid,
                                                   .usedGpuMemory = (unsigned long long)process->memory_mib << 20,
-                                                  .gpuInstanceId = on ? on->gi : 0xFFFFFFFF,
-                                                  .computeInstanceId = on ? on->ci : 0xFFFFFFFF};
+                                                  .gpuInstanceId = on ? on->gi : NO_INSTANCE,
+                                                  .computeInstanceId = on ? on->ci : NO_INSTANCE};
     }
     *count = total;
     return total > size ? NVML_ERROR_INSUFFICIENT_SIZE : NVML_SUCCESS;
@@ -391,4 +421,85 @@ nvmlReturn_t nvmlDeviceGetAttributes_v2(nvmlDevice_t device, nvmlDeviceAttribute
                                            .computeInstanceSliceCount = instance->slices,
                                            .memorySizeMB = instance->memory_mib};
     return NVML_SUCCESS;
+}
+
+/* ---- events: XIDs only, of whole GPUs ----------------------------------------------------------- */
+
+/* Which GPUs are listened to, as bits, and every report that this set has delivered. */
+struct nvmlEventSet_st {
+    unsigned registered, told_count;
+    struct xid told[4 * XIDS];
+};
+
+nvmlReturn_t nvmlEventSetCreate(nvmlEventSet_t *set) {
+    if (!users) return NVML_ERROR_UNINITIALIZED;
+    if (!set) return NVML_ERROR_INVALID_ARGUMENT;
+    *set = calloc(1, sizeof **set);
+    return *set ? NVML_SUCCESS : NVML_ERROR_MEMORY;
+}
+
+nvmlReturn_t nvmlEventSetFree(nvmlEventSet_t set) {
+    if (!users) return NVML_ERROR_UNINITIALIZED;
+    free(set);
+    return NVML_SUCCESS;
+}
+
+nvmlReturn_t nvmlDeviceGetSupportedEventTypes(nvmlDevice_t device, unsigned long long *types) {
+    FIND(device);
+    *types = !instance && gpu->events ? nvmlEventTypeXidCriticalError : nvmlEventTypeNone;
+    return NVML_SUCCESS;
+}
+
+nvmlReturn_t nvmlDeviceRegisterEvents(nvmlDevice_t device, unsigned long long types, nvmlEventSet_t set) {
+    FIND(device);
+    if (!set) return NVML_ERROR_INVALID_ARGUMENT;
+    if (instance || !gpu->events || types & ~nvmlEventTypeXidCriticalError) return NVML_ERROR_NOT_SUPPORTED;
+    set->registered |= 1u << (gpu - box.gpus);
+    return NVML_SUCCESS;
+}
+
+static unsigned count_xids(const struct xid *list, unsigned count, struct xid xid) {
+    unsigned found = 0;
+    for (unsigned i = 0; i < count; i++) found += list[i].gpu == xid.gpu && list[i].number == xid.number;
+    return found;
+}
+
+/* The next report that the set has not delivered; then the loss of a GPU, which a real driver tells as long as
+ * the set waits for it; else TIMEOUT. */
+static nvmlReturn_t next_event(const struct box *box, nvmlEventSet_t set, nvmlEventData_t *data) {
+    for (unsigned i = 0; i < box->xid_count; i++) {
+        struct xid xid = box->xids[i];
+        if (!(set->registered >> xid.gpu & 1)) continue;
+        if (count_xids(box->xids, i + 1, xid) <= count_xids(set->told, set->told_count, xid)) continue;
+        if (set->told_count == sizeof set->told / sizeof *set->told) return NVML_ERROR_MEMORY;
+        set->told[set->told_count++] = xid;
+        *data = (nvmlEventData_t){.device = handle_of(xid.gpu, 0),
+                                  .eventType = nvmlEventTypeXidCriticalError,
+                                  .eventData = xid.number,
+                                  .gpuInstanceId = NO_INSTANCE,
+                                  .computeInstanceId = NO_INSTANCE};
+        return NVML_SUCCESS;
+    }
+    for (unsigned i = 0; i < box->gpu_count; i++)
+        if (set->registered >> i & 1 && box->gpus[i].lost) return NVML_ERROR_GPU_IS_LOST;
+    return NVML_ERROR_TIMEOUT;
+}
+
+static long long now_ms(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
+}
+
+nvmlReturn_t nvmlEventSetWait_v2(nvmlEventSet_t set, nvmlEventData_t *data, unsigned timeout_ms) {
+    const struct timespec pause = {.tv_nsec = POLL_MS * 1000000L};
+    long long deadline = now_ms() + timeout_ms;
+    struct box box;
+    if (!set || !data) return NVML_ERROR_INVALID_ARGUMENT;
+    for (;;) {
+        nvmlReturn_t result = read_box(&box);
+        if (result == NVML_SUCCESS) result = next_event(&box, set, data);
+        if (result != NVML_ERROR_TIMEOUT || now_ms() >= deadline) return result;
+        nanosleep(&pause, NULL);
+    }
 }

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import json
-import os
 import pickle
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,13 +12,13 @@ import pytest
 
 from ds01_spawner.adapters.box import read_box
 from ds01_spawner.errors import InventoryUnavailable
-from ds01_spawner.model import Inventory
+from ds01_spawner.inventory import explain_gpu_error
+from ds01_spawner.model import Inventory, UnreadableGpu
 
-from .build import build_library, find_header, write_stubs
+from .build import find_header, write_stubs
 from .cdi import write_cdi_spec
+from .machine import A100, DEMO, run_python, write
 
-DEMO = Path(__file__).parents[2] / "hub_config" / "simulated-gpus.box"
-A100 = 'name="NVIDIA A100-SXM4-80GB" memory_mib=81920 cc=8.0'
 READ = """
 import pickle, sys
 from ds01_spawner.adapters.nvml import read_inventory
@@ -32,33 +29,12 @@ except InventoryUnavailable as exc:
     answer = exc.message
 sys.stdout.buffer.write(pickle.dumps(answer))
 """
-ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="session")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_library(tmp_path_factory.mktemp("nvml"))
-
-
-def run_python(code: str, library: Path, box: Path | None) -> bytes:
-    env = os.environ | {"LD_LIBRARY_PATH": str(library.parent), "PYTHONPATH": str(ROOT)}
-    env.pop("DS01_BOX", None)
-    if box is not None:
-        env["DS01_BOX"] = str(box)
-    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, timeout=60)
-    assert done.returncode == 0, done.stderr.decode()
-    return done.stdout
 
 
 def read(library: Path, box: Path | None) -> Inventory | str:
     answer = pickle.loads(run_python(READ, library, box))
     assert isinstance(answer, Inventory | str)
     return answer
-
-
-def write(path: Path, *lines: str) -> Path:
-    path.write_text("\n".join(lines))
-    return path
 
 
 def test_the_demos_machine_reads_the_same_through_nvml_and_from_its_box_file(library: Path) -> None:
@@ -87,7 +63,23 @@ def test_every_kind_of_gpu_reads_the_same_through_nvml_and_from_its_box_file(
     assert isinstance(inventory, Inventory)
     assert [slot.uuid for slot in inventory.slots] == ["MIG-early", "MIG-late", "GPU-d", "MIG-a30"]
     assert [gpu.index for gpu in inventory.gpus] == [0, 2, 3, 4]
+    assert inventory.unreadable == (UnreadableGpu(index=1, why=explain_gpu_error(1, 15)),)
     assert inventory == replace(read_box(box), simulated=False)
+
+
+def test_a_gpu_whose_instances_make_no_sense_is_unreadable_by_its_uuid(library: Path, tmp_path: Path) -> None:
+    box = write(
+        tmp_path / "box",
+        f"gpu 0 uuid=GPU-a {A100} mig=on",
+        "mig 0:0 uuid=MIG-a profile=1g.10gb gi=7 ci=0 slices=1 memory_mib=99999",
+        f"gpu 1 uuid=GPU-b {A100} mig=off",
+    )
+    inventory = read(library, box)
+    assert isinstance(inventory, Inventory)
+    assert [slot.uuid for slot in inventory.slots] == ["GPU-b"]
+    (unreadable,) = inventory.unreadable
+    assert (unreadable.index, unreadable.uuid) == (0, "GPU-a")
+    assert "is no MIG instance" in unreadable.why
 
 
 @pytest.mark.parametrize("code", [9, 12, 18, 999])
@@ -195,6 +187,69 @@ print(json.dumps({
         "used": 300,
         "used, v2": 300,
         "stub": "error 3",
+    }
+
+
+def test_events_answer_as_nvidia_documents_them(library: Path, tmp_path: Path) -> None:
+    box = write(
+        tmp_path / "box",
+        f"gpu 0 uuid=GPU-a {A100} mig=on",
+        "mig 0:1 uuid=MIG-a profile=1g.10gb gi=7 ci=0 slices=1 memory_mib=9728",
+        f"gpu 1 uuid=GPU-b {A100} mig=off",
+        f"gpu 2 uuid=GPU-c {A100} mig=none events=0",
+        "xid GPU-b 48 # of a GPU that nobody listens to",
+    )
+    code = f"""
+import json, pathlib, threading
+from pynvml import *
+box = pathlib.Path({str(box)!r})
+def ask(function, *arguments):
+    try:
+        return function(*arguments)
+    except NVMLError as exc:
+        return f"error {{exc.value}}"
+def wait(events, milliseconds):
+    data = ask(nvmlEventSetWait_v2, events, milliseconds)
+    return data if isinstance(data, str) else [nvmlDeviceGetUUID(data.device), data.eventType, data.eventData]
+before = ask(nvmlEventSetCreate)
+nvmlInit()
+events, others = nvmlEventSetCreate(), nvmlEventSetCreate()
+cut, whole, mute = (nvmlDeviceGetHandleByIndex(index) for index in range(3))
+instance = nvmlDeviceGetHandleByUUID("MIG-a")
+kinds = (nvmlEventTypeXidCriticalError, nvmlEventTypeClock)
+answers = {{
+    "before the start": before,
+    "supported": [nvmlDeviceGetSupportedEventTypes(handle) for handle in (cut, mute)],
+    "register": [ask(nvmlDeviceRegisterEvents, handle, kinds[0], events) for handle in (cut, instance, mute)],
+    "register for a clock": ask(nvmlDeviceRegisterEvents, cut, kinds[1], events),
+    "nothing": wait(events, 0),
+}}
+writer = threading.Thread(target=lambda: box.write_text(box.read_text() + "\\nxid GPU-a 79"))
+writer.start()
+answers["added while it waits"] = wait(events, 60000)
+writer.join()
+answers["delivered"] = wait(events, 0)
+nvmlDeviceRegisterEvents(cut, kinds[0], others)
+answers["the other set"] = [wait(others, 0), wait(others, 0)]
+nvmlEventSetFree(events)
+nvmlInit()
+nvmlShutdown()
+answers["one of two starts is left"] = nvmlDeviceGetCount()
+nvmlShutdown()
+answers["after the end"] = [ask(nvmlDeviceGetCount), wait(others, 0), ask(nvmlShutdown)]
+print(json.dumps(answers))
+"""
+    assert json.loads(run_python(code, library, box)) == {
+        "before the start": "error 1",
+        "supported": [8, 0],
+        "register": [None, "error 3", "error 3"],
+        "register for a clock": "error 3",
+        "nothing": "error 10",
+        "added while it waits": ["GPU-a", 8, 79],
+        "delivered": "error 10",
+        "the other set": [["GPU-a", 8, 79], "error 10"],
+        "one of two starts is left": 3,
+        "after the end": ["error 1"] * 3,
     }
 
 

@@ -5,7 +5,8 @@ import pytest
 
 from ds01_spawner.adapters.box import parse_box, read_box
 from ds01_spawner.errors import InventoryUnavailable
-from ds01_spawner.model import FULL_GPU
+from ds01_spawner.inventory import explain_gpu_error
+from ds01_spawner.model import FULL_GPU, UnreadableGpu
 
 GPU = 'uuid=GPU-a name="NVIDIA A100-SXM4-80GB" memory_mib=81920 cc=8.0'
 MIG = "profile=1g.10gb gi=7 ci=0 slices=1 memory_mib=9728"
@@ -28,9 +29,19 @@ def test_a_gpu_with_mig_and_no_instance_has_no_slot() -> None:
     assert [gpu.compute_capability for gpu in inventory.gpus] == [(8, 0)]
 
 
-def test_a_lost_gpu_takes_its_instances_with_it() -> None:
+def test_a_lost_gpu_is_told_as_unreadable_without_its_slots_and_uuid() -> None:
     inventory = parse_box(f"gpu 0 {GPU} mig=on lost=1\nmig 0:0 uuid=MIG-a {MIG}")
     assert (inventory.slots, inventory.gpus) == ((), ())
+    assert inventory.unreadable == (UnreadableGpu(index=0, uuid="", why=explain_gpu_error(0, 15)),)
+
+
+def test_a_gpu_that_answers_is_not_unreadable() -> None:
+    assert parse_box(f"gpu 0 {GPU} mig=off lost=0").unreadable == ()
+
+
+def test_what_a_gpu_reports_does_not_change_its_slots() -> None:
+    healthy = f"gpu 0 {GPU} mig=off"
+    assert parse_box(f"{healthy} events=0\nxid GPU-a 79") == parse_box(healthy)
 
 
 def test_a_box_is_always_simulated() -> None:
@@ -65,6 +76,12 @@ def test_a_blank_in_quotes_and_a_hash_in_quotes_belong_to_the_value() -> None:
         ("mig 0:2 uuid=MIG-b profile=1g.10gb gi=7 ci=0 slices=1 memory_mib=99999", "is no MIG instance"),
         ("process GPU-z pid=1 memory_mib=1", "no GPU or MIG instance before this line"),
         ("util 4 gpu=1 memory=1", "no GPU before this line is 4"),
+        ("xid GPU-z 79", "no GPU before this line is GPU-z"),
+        ("xid MIG-first 79", "no GPU before this line is MIG-first"),
+        ("xid GPU-a", "a number should follow GPU-a"),
+        ("xid GPU-a seventynine", "a number should follow GPU-a"),
+        ("xid GPU-a 79 80", "'80' is not known here"),
+        ("xid 79", "followed by '79'"),
         ("driver", "followed by nothing"),
         ("cuda twelve", "followed by 'twelve'"),
     ],

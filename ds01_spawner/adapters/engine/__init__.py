@@ -4,6 +4,7 @@ One `DockerEngine` serves all threads of a process. A builder does the builds (`
 """
 
 from .containers import DockerEngine, File
+from .events import ContainerEvent, watch
 from .images import ImageInfo
 
-__all__ = ["DockerEngine", "File", "ImageInfo"]
+__all__ = ["ContainerEvent", "DockerEngine", "File", "ImageInfo", "watch"]

@@ -5,8 +5,11 @@ from __future__ import annotations
 import io
 import logging
 import tarfile
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+import threading
+import time
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import docker.errors
 
@@ -17,6 +20,16 @@ from .connection import translated
 from .images import ImageCalls
 
 log = logging.getLogger(__name__)
+
+_WORDS_SECONDS = 3.0
+# Each terminal has a writer of its own: one that is held by Ctrl-S blocks who writes.
+_SAY = (
+    "/bin/sh",
+    "-c",
+    'for terminal in /dev/pts/[0-9]*; do [ -c "$terminal" ] && '
+    "printf '\\r\\n%s\\r\\n' \"$1\" > \"$terminal\" & done; wait",
+    "say",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +43,11 @@ class File:
 
 class DockerEngine(ImageCalls):
     """Docker, with all that is asked of it."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._known: dict[str, Container] = {}
+        self._known_lock = threading.Lock()
 
     def container(self, id_or_name: str) -> Container | None:
         """Return the container, or None if Docker says there is none; any other answer raises."""
@@ -45,6 +63,34 @@ class DockerEngine(ImageCalls):
             rows = self.client.containers(all=True, filters={"label": label} if label else {})
         found = [self.container(row["Id"]) for row in rows]
         return tuple(container for container in found if container is not None)
+
+    def snapshot(self) -> tuple[Container, ...]:
+        """Return all containers, stopped ones too: one call, and one more for each that is new.
+
+        Image, labels and devices of a container never change, so they are asked for once; name and state
+        are from the list, of one moment. `exit_code` is always 0 here: ask `container` for it. One that
+        goes away meanwhile is left out.
+
+        Raises:
+            EngineUnavailable: any other answer, be it about one container only.
+        """
+        with translated("listing containers"):
+            rows = self.client.containers(all=True)
+        with self._known_lock:
+            known = {row["Id"]: self._known[row["Id"]] for row in rows if row["Id"] in self._known}
+        for row in rows:
+            found = None if row["Id"] in known else self.container(row["Id"])
+            if found is not None:
+                known[found.id] = replace(found, exit_code=0)
+        with self._known_lock:
+            self._known = known
+        return tuple(
+            replace(
+                known[row["Id"]], name=_own_name(row["Names"]) or known[row["Id"]].name, state=row["State"]
+            )
+            for row in rows
+            if row["Id"] in known
+        )
 
     def container_states(self) -> dict[str, str]:
         """Return the state (`running`, `exited`, …) of every container, by id; one call."""
@@ -93,6 +139,31 @@ class DockerEngine(ImageCalls):
         with translated("reading the container's log"):
             return bytes(self.client.logs(container_id, tail=lines)).decode(errors="replace").strip()
 
+    def stop_with_words(self, container_id: str, words: str, *, grace_seconds: int = 10) -> None:
+        """Write `words` to the terminals that are open in a container, then stop it. Gone already is fine.
+
+        They reach whoever has a shell there as the container's own user, which is what `mlc-open` opens.
+        That they cannot be written is in the log, and no reason not to stop.
+        """
+        try:
+            self._say(container_id, words)
+        except (docker.errors.NotFound, EngineUnavailable) as exc:
+            log.warning("nobody in the container %s was told: %s", container_id[:12], exc)
+        try:
+            with translated("stopping the container"):
+                self.client.stop(container_id, timeout=grace_seconds)
+        except docker.errors.NotFound:
+            log.debug("the container %s has gone already", container_id[:12])
+
+    def _say(self, container_id: str, words: str) -> None:
+        # Never as root: the shell is the image's, so perhaps hers, and could leave a setuid program in a mount.
+        with translated("writing to the terminals of the container"):
+            made = self.client.exec_create(container_id, [*_SAY, words], workdir="/")
+            self.client.exec_start(made["Id"], detach=True)
+            deadline = time.monotonic() + _WORDS_SECONDS
+            while self.client.exec_inspect(made["Id"])["Running"] and time.monotonic() < deadline:
+                time.sleep(0.05)
+
     def remove(self, container_id: str, *, grace_seconds: int = 10) -> None:
         """Stop a container (SIGTERM, then SIGKILL after the grace) and remove it. Gone already is fine."""
         try:
@@ -106,3 +177,8 @@ class DockerEngine(ImageCalls):
             if "already in progress" not in exc.detail:
                 raise
             log.debug("somebody else removes the container %s", container_id[:12])
+
+
+def _own_name(names: Iterable[str] | None) -> str:
+    """Return the name among those of a listed container: a link adds `/other/alias`, removal takes all."""
+    return next((name[1:] for name in names or () if name.count("/") == 1), "")

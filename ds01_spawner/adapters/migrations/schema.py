@@ -3,7 +3,8 @@
 The database itself keeps the invariants: one live lease per slot and one per container name are
 partial unique indexes, a lease's slots must exist, a state is one of four. `pool` is one row; every
 write transaction bumps its `epoch` first, which lets one writer in at a time on SQLite and
-PostgreSQL alike. Times are UTC; a share is two integers, since it must be exact.
+PostgreSQL alike. Times are UTC; a share is two integers, since it must be exact. `nodes` says when the
+GPUs of each were read last, and `slots` what was found.
 """
 
 from __future__ import annotations
@@ -37,6 +38,19 @@ class UtcDateTime(sa.types.TypeDecorator[datetime]):
         if value is None:
             return None
         return value.replace(tzinfo=timezone.utc) if value.tzinfo is None else value.astimezone(timezone.utc)
+
+
+class Words(sa.types.TypeDecorator[tuple[str, ...]]):
+    """Words without white space in them, stored with one blank between two."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: tuple[str, ...] | None, dialect: sa.Dialect) -> str | None:
+        return None if value is None else " ".join(value)
+
+    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> tuple[str, ...] | None:
+        return None if value is None else tuple(value.split())
 
 
 class StateText(sa.types.TypeDecorator[LeaseState]):
@@ -92,6 +106,10 @@ leases = sa.Table(
     sa.Column("fingerprint", sa.Text, nullable=False),
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.Column("deadline", UtcDateTime),
+    sa.Column("owner", sa.Text, nullable=False, server_default=""),
+    sa.Column("ending", sa.Text, nullable=False, server_default=""),
+    sa.Column("runs_until", UtcDateTime),
+    sa.Column("released_at", UtcDateTime),
     sa.CheckConstraint("state IN ('pending', 'active', 'held', 'released')", name="lease_state_is_known"),
     # An id stands in the Hub's state: it must never come back for another lease.
     sqlite_autoincrement=True,
@@ -140,8 +158,66 @@ lease_events = sa.Table(
     sa.Column("lease_id", sa.Integer, sa.ForeignKey("leases.id"), index=True),
     sa.Column("at", UtcDateTime, nullable=False, index=True),
     sa.Column("kind", sa.Text, nullable=False),
-    sa.Column("who", sa.Text, nullable=False),
+    sa.Column("who", sa.Text, nullable=False, index=True),
     sa.Column("why", sa.Text, nullable=False),
+)
+
+slot_marks = sa.Table(
+    "slot_marks",
+    metadata,
+    sa.Column("node", sa.Text, primary_key=True),
+    sa.Column("slot_uuid", sa.Text, primary_key=True),
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("why", sa.Text, nullable=False),
+    sa.Column("who", sa.Text, nullable=False),
+    sa.Column("since", UtcDateTime, nullable=False),
+    sa.CheckConstraint(
+        "kind IN ('external', 'contested', 'unhealthy', 'drained')", name="mark_kind_is_known"
+    ),
+)
+
+queue = sa.Table(
+    "queue",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("node", sa.Text, nullable=False),
+    sa.Column("container_name", sa.Text, nullable=False),
+    sa.Column("user_name", sa.Text, nullable=False),
+    sa.Column("server_name", sa.Text, nullable=False),
+    sa.Column("gpu_profile", sa.Text, nullable=False),
+    sa.Column("gpu_count", sa.Integer, nullable=False),
+    sa.Column("allow_full_gpu", sa.Boolean, nullable=False),
+    sa.Column("priority", sa.Integer, nullable=False),
+    sa.Column("requested_at", UtcDateTime, nullable=False),
+    sa.Column("runs_until", UtcDateTime),
+    sa.Column("entered_at", UtcDateTime, nullable=False),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.UniqueConstraint("node", "container_name", name="one_place_per_container"),
+    # An id may stand in somebody's plan: it must not come back for another place.
+    sqlite_autoincrement=True,
+)
+
+reservations = sa.Table(
+    "reservations",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("node", sa.Text, nullable=False),
+    sa.Column("user_name", sa.Text, nullable=False),
+    sa.Column("starts_at", UtcDateTime, nullable=False),
+    sa.Column("ends_at", UtcDateTime, nullable=False),
+    sa.Column("gpus", Words, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("devices", Words, nullable=False),
+)
+
+nodes = sa.Table(
+    "nodes",
+    metadata,
+    sa.Column("node", sa.Text, primary_key=True),
+    sa.Column("read_at", UtcDateTime, nullable=False),
+    sa.Column("problem", sa.Text, nullable=False),
+    sa.Column("simulated", sa.Boolean, nullable=False),
+    sa.Column("gpus", sa.JSON, nullable=False),
 )
 
 IS_LIVE = leases.c.state != sa.literal_column("'released'")

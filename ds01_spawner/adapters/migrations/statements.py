@@ -7,6 +7,7 @@ row becomes the same frozen value each time, so that 448 slots are not made agai
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from fractions import Fraction
 from functools import lru_cache
 from itertools import groupby
@@ -14,8 +15,19 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ...model import Holdings, Lease, LeaseState, Slot
-from .schema import IS_LIVE, lease_events, lease_slots, leases, pool, slots
+from ...model import GpuWish, Holdings, Lease, LeaseState, Mark, MarkKind, QueueEntry, Reservation, Slot
+from .schema import (
+    IS_LIVE,
+    lease_events,
+    lease_slots,
+    leases,
+    nodes,
+    pool,
+    queue,
+    reservations,
+    slot_marks,
+    slots,
+)
 
 _SLOT = (
     slots.c.uuid,
@@ -42,6 +54,7 @@ _LEASES = (
     .order_by(leases.c.id, lease_slots.c.position)
 )
 
+EPOCH = sa.select(pool.c.epoch)
 BUMP_EPOCH = sa.update(pool).values(epoch=pool.c.epoch + 1)
 
 SLOTS = sa.select(*_SLOT).where(slots.c.present)
@@ -49,8 +62,15 @@ SLOTS_OF_NODE = SLOTS.where(slots.c.node == sa.bindparam("node"))
 KNOWN_SLOTS_OF_NODE = sa.select(*_SLOT, slots.c.present).where(slots.c.node == sa.bindparam("node"))
 # A slot that is leased but no longer present is taken all the same.
 POOL_OF_NODE = (
-    sa.select(*_SLOT, slots.c.present, lease_slots.c.lease_id)
-    .select_from(slots.outerjoin(lease_slots, sa.and_(*_HELD_SLOT)))
+    sa.select(
+        *_SLOT,
+        slots.c.present,
+        leases.c.deadline,
+        leases.c.runs_until,
+        leases.c.state,
+        lease_slots.c.lease_id,
+    )
+    .select_from(slots.outerjoin(lease_slots, sa.and_(*_HELD_SLOT)).outerjoin(leases))
     .where(slots.c.node == sa.bindparam("node"), slots.c.present | lease_slots.c.lease_id.is_not(None))
 )
 SHARES_OF_USER = (
@@ -68,6 +88,10 @@ LIVE_LEASE_OF_SERVER = LIVE_LEASES_OF_USER.where(leases.c.server_name == sa.bind
 LIVE_LEASE_OF_CONTAINER = LIVE_LEASES.where(
     leases.c.node == sa.bindparam("node"), leases.c.container_name == sa.bindparam("container")
 )
+LEASES_OF = _LEASES.where(
+    leases.c.container_id.in_(sa.bindparam("containers", expanding=True))
+    | leases.c.nonce.in_(sa.bindparam("nonces", expanding=True)),
+)
 LIVE_ID_OF_CONTAINER = sa.select(leases.c.id).where(
     IS_LIVE, leases.c.node == sa.bindparam("node"), leases.c.container_name == sa.bindparam("container")
 )
@@ -78,9 +102,26 @@ INSERT_EVENT = sa.insert(lease_events)
 END_LEASE = (
     sa.update(leases)
     .where(leases.c.id == sa.bindparam("lease"), IS_LIVE)
-    .values(state=LeaseState.RELEASED, deadline=None)
+    .values(state=LeaseState.RELEASED, deadline=None, released_at=sa.bindparam("now"))
     .returning(leases.c.user_name)
 )
+DROP_EVENTS_UP_TO = sa.delete(lease_events).where(lease_events.c.id <= sa.bindparam("last"))
+NODE = sa.select(nodes).where(nodes.c.node == sa.bindparam("node"))
+MARKS = sa.select(slot_marks).where(slot_marks.c.node == sa.bindparam("node")).order_by(slot_marks.c.since)
+RESERVATIONS = (
+    sa.select(reservations)
+    .where(reservations.c.node == sa.bindparam("node"))
+    .order_by(reservations.c.starts_at, reservations.c.id)
+)
+QUEUE = (
+    sa.select(queue)
+    .where(queue.c.node == sa.bindparam("node"))
+    .order_by(queue.c.priority.desc(), queue.c.requested_at, queue.c.container_name)
+)
+_IS_PLACE = (queue.c.node == sa.bindparam("node"), queue.c.container_name == sa.bindparam("container"))
+PLACE = sa.select(queue.c.id).where(*_IS_PLACE)
+INSERT_PLACE = sa.insert(queue)
+DROP_PLACE = sa.delete(queue).where(*_IS_PLACE).returning(queue.c.user_name)
 FREE_SLOTS = sa.update(lease_slots).where(lease_slots.c.lease_id == sa.bindparam("lease")).values(live=False)
 
 
@@ -123,11 +164,74 @@ def read_known_slots(connection: sa.Connection, node: str) -> dict[str, tuple[Sl
     return {row.uuid: (make_slot(*row[:-1]), row.present) for row in rows}
 
 
-def read_pool(connection: sa.Connection, node: str) -> tuple[tuple[Slot, ...], frozenset[str]]:
-    """Return the node's present slots, and the UUIDs in a live lease; both of one moment."""
+def read_pool(connection: sa.Connection, node: str) -> tuple[tuple[Slot, ...], dict[str, datetime | None]]:
+    """Return the node's present slots, and when the lease of each taken one ends; both of one moment.
+
+    The end is at the latest: of a held lease its deadline, else that of its server's run time, None
+    where there is none.
+    """
     rows = connection.execute(POOL_OF_NODE, {"node": node}).all()
-    present = tuple(make_slot(*row[:-2]) for row in rows if row[-2])
-    return present, frozenset(row[0] for row in rows if row[-1] is not None)
+    present = tuple(make_slot(*row[:-5]) for row in rows if row[-5])
+    ends = {
+        row[0]: row.deadline if row.state is LeaseState.HELD else row.runs_until
+        for row in rows
+        if row[-1] is not None
+    }
+    return present, ends
+
+
+def read_marks(connection: sa.Connection, node: str) -> tuple[Mark, ...]:
+    """Return the marks on the node's slots, the oldest first."""
+    return tuple(
+        Mark(
+            slot=row.slot_uuid,
+            kind=MarkKind(row.kind),
+            why=row.why,
+            who=row.who,
+            since=row.since,
+            node=row.node,
+        )
+        for row in connection.execute(MARKS, {"node": node})
+    )
+
+
+def read_reservations(connection: sa.Connection, node: str) -> tuple[Reservation, ...]:
+    """Return the node's reservations, the first to start first."""
+    return tuple(
+        Reservation(
+            user=row.user_name,
+            start=row.starts_at,
+            end=row.ends_at,
+            gpus=row.gpus,
+            reason=row.reason,
+            devices=row.devices,
+        )
+        for row in connection.execute(RESERVATIONS, {"node": node})
+    )
+
+
+def read_queue(connection: sa.Connection, node: str) -> tuple[QueueEntry, ...]:
+    """Return the spawns that wait on a node, the first to be served first."""
+    return tuple(
+        QueueEntry(
+            id=row.id,
+            wish=GpuWish(
+                user=row.user_name,
+                profile=row.gpu_profile,
+                count=row.gpu_count,
+                requested_at=row.requested_at,
+                allow_full_gpu=row.allow_full_gpu,
+                priority=row.priority,
+                runs_until=row.runs_until,
+            ),
+            server=row.server_name,
+            container_name=row.container_name,
+            entered_at=row.entered_at,
+            owner=row.owner,
+            node=row.node,
+        )
+        for row in connection.execute(QUEUE, {"node": node})
+    )
 
 
 def read_holdings(connection: sa.Connection, user: str) -> Holdings:
@@ -164,5 +268,8 @@ def _make_lease(rows: Sequence[sa.Row[Any]]) -> Lease:
         container_id=first.container_id,
         fingerprint=first.fingerprint,
         group=first.group_name,
+        owner=first.owner,
+        ending=first.ending,
+        runs_until=first.runs_until,
         node=first.node,
     )

@@ -1,38 +1,26 @@
-"""The ledger: who holds which slot, kept in a database that lets no two leases have one slot.
-
-All SQL of this package is here and in `migrations/`. It guarantees that a write happens whole or not
-at all and is on the disk when the call returns; that writers take turns, since every write
-transaction first bumps the one row of `pool`; and that a slot has at most one live lease, since a
-unique index says so. It may be called from many threads and many processes at once. What the
-database answers with is translated to `LedgerUnavailable`: no ledger, no lease.
-"""
+"""Leases: reserved in one transaction with the decision, changed, and ended."""
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from fractions import Fraction
 from typing import Any
 
 import sqlalchemy as sa
-from alembic.util import CommandError
-from sqlalchemy.exc import SQLAlchemyError
 
-from ..allocator import LeaseDraft, PoolView, slot_order
-from ..errors import DS01Error, LedgerUnavailable, RequestRefused
-from ..model import LOCAL_NODE, Holdings, Lease, LeaseState, Slot
-from .migrations import statements
-from .migrations.database import WRITES, open_engine
-from .migrations.schema import leases, slots, to_row
-from .migrations.statements import read_holdings, read_known_slots, read_leases, read_pool, read_slots
+from ...allocator import LeaseDraft, PoolView
+from ...errors import DS01Error, NothingFree, RequestRefused
+from ...model import LOCAL_NODE, GpuWish, Holdings, Lease, LeaseState, Slot
+from ..migrations import statements
+from ..migrations.schema import leases
+from ..migrations.statements import read_holdings, read_leases
+from .history import History
+from .pool import PoolRows, read_view
+from .queue import QueueRows, drop_place, take_place
+from .store import insert_event
 
-_UNAVAILABLE = (
-    "The record of who holds which GPU cannot be read or written just now, so no server can be started. "
-    "Try again in a minute; if it stays so, tell the administrators of this hub."
-)
 _SECOND = (
     "This server is already starting or running, or its container is kept after a stop. "
     "Open it from the Hub's home page, or stop it there and start it again."
@@ -40,83 +28,40 @@ _SECOND = (
 _ENDED = "This server's hold on its GPU and its container has ended. Start the server again."
 
 
-class Ledger:
-    """One open database, by SQLAlchemy URL: `sqlite:////path/to/file`, or PostgreSQL.
+class Ledger(PoolRows, QueueRows, History):
+    """The whole ledger; see `store.Store` for how it is opened and what every method may raise."""
 
-    Opening creates or migrates the tables; a new SQLite file gets mode 0600. Every method may raise
-    LedgerUnavailable; times go in and come out timezone-aware.
-    """
-
-    def __init__(self, url: str, *, busy_timeout: timedelta = timedelta(seconds=15)) -> None:
-        with _translating():
-            self._engine = open_engine(url, busy_timeout)
-            self._writer = self._engine.execution_options(**{WRITES: True})
-
-    def close(self) -> None:
-        """Close all connections; nothing is lost, what was written is on the disk."""
-        self._engine.dispose()
-
-    def write_slots(self, inventory_slots: Sequence[Slot], now: datetime, *, node: str = LOCAL_NODE) -> None:
-        """Record the slots that `node` has now; its others are no longer present.
-
-        Writes nothing where the ledger says the same already.
-
-        Raises:
-            ValueError: a slot of another node.
-        """
-        found = {slot.uuid: slot for slot in inventory_slots}
-        if any(slot.node != node for slot in inventory_slots):
-            raise ValueError(f"an inventory of {node} holds a slot of another node")
-        with self._read() as connection:
-            if {slot.uuid: slot for slot in read_slots(connection, node)} == found:
-                return
-        with self._write() as connection:
-            here = slots.c.node == node
-            known = read_known_slots(connection, node)
-            for uuid in known.keys() - found.keys():
-                if known[uuid][1]:
-                    gone = sa.update(slots).where(here, slots.c.uuid == uuid)
-                    connection.execute(gone.values(present=False, changed_at=now))
-            for uuid, slot in found.items():
-                if known.get(uuid) == (slot, True):
-                    continue
-                values = to_row(slot) | {"present": True, "changed_at": now}
-                if uuid in known:
-                    connection.execute(sa.update(slots).where(here, slots.c.uuid == uuid).values(values))
-                else:
-                    connection.execute(sa.insert(slots).values(values))
-
-    def slots(self) -> tuple[Slot, ...]:
-        """Return the slots that are present, of all nodes, in the order of their index."""
-        with self._read() as connection:
-            return tuple(sorted(read_slots(connection), key=slot_order))
-
-    def view(self, user: str, *, node: str = LOCAL_NODE) -> PoolView:
-        """Return what a decision for `user` would see now; it may be old when it is read."""
-        with self._read() as connection:
-            return _read_view(connection, user, node)
-
-    def reserve(self, draft: LeaseDraft, decide: Callable[[PoolView], tuple[Slot, ...]]) -> Lease:
+    def reserve(
+        self,
+        draft: LeaseDraft,
+        decide: Callable[[PoolView], tuple[Slot, ...]],
+        *,
+        wish: GpuWish | None = None,
+        queue_limit: int = 0,
+    ) -> Lease:
         """Insert a pending lease on the slots that `decide` returns, all in one write transaction.
 
         `decide` is pure and raises a DS01Error to refuse: then no lease is left, only an event
-        that says why. It runs while all other writers wait.
+        that says why. It runs while all other writers wait. Where `wish` may wait for a slot, a place
+        in the queue is left too, in the same transaction; a lease ends the wait.
 
         Raises:
             RequestRefused: a live lease of the same container name.
+            QueueFull: nothing is free, and `queue_limit` others wait already.
             DS01Error: whatever `decide` raises.
         """
+        now = draft.created_at
         with self._write() as connection:
             try:
                 _refuse_second_lease(connection, draft)
-                chosen = decide(_read_view(connection, draft.user, draft.node))
+                chosen = decide(read_view(connection, draft.user, draft.node))
             except DS01Error as error:
-                # Nothing was inserted yet, so the transaction may commit with the event alone.
-                refusal = error
-                _insert_event(connection, None, draft.created_at, "refused", draft.user, error.message)
+                # Nothing was inserted yet, so the transaction may commit with what is told alone.
+                refusal = _wait_or_refuse(connection, draft, error, wish, queue_limit)
             else:
+                drop_place(connection, draft.node, draft.container_name, now)
                 lease = _insert_lease(connection, draft, chosen)
-                _insert_event(connection, lease.id, draft.created_at, "pending", draft.user, "")
+                insert_event(connection, lease.id, now, "pending", draft.user, "")
                 return lease
         raise refusal
 
@@ -132,7 +77,8 @@ class Ledger:
         """Make a pending or held lease active: its container runs, it has no deadline any more.
 
         Raises:
-            RequestRefused: the lease is unknown, or was released meanwhile: its slots may be somebody else's.
+            RequestRefused: the lease is unknown, is being ended or was released meanwhile: its slots may
+                be somebody else's.
         """
         state = LeaseState.ACTIVE
         return self._change(
@@ -147,14 +93,39 @@ class Ledger:
         """
         return self._change(lease_id, now, "held", why, state=LeaseState.HELD, deadline=until)
 
+    def resume(self, lease_id: int, owner: str, until: datetime, now: datetime) -> Lease:
+        """Keep a held lease until its container, which is started now by `owner`, runs.
+
+        Raises:
+            RequestRefused: the lease is unknown, is being ended or was released meanwhile.
+        """
+        return self._change(lease_id, now, "resumed", "", owner=owner, deadline=until)
+
+    def end(
+        self, lease_id: int, now: datetime, why: str, *, seen: Lease | None = None, kind: str = "ending"
+    ) -> bool:
+        """Record that a live lease is to end: nothing makes it active again, its slots stay taken.
+
+        False, and nothing recorded, if it was released, or is no more as it was `seen`. `kind` is the
+        history's word for it.
+        """
+        with self._write() as connection:
+            lease = next(read_leases(connection, statements.LIVE_LEASE, id=lease_id), None)
+            if lease is None or (seen is not None and lease != seen):
+                return False
+            if not lease.ending:
+                connection.execute(sa.update(leases).where(leases.c.id == lease_id).values(ending=why))
+                insert_event(connection, lease_id, now, kind, lease.user, why)
+            return True
+
     def release(self, lease_id: int, now: datetime, why: str) -> bool:
         """End the lease and free its slots; False if it had ended before, or never was."""
         with self._write() as connection:
-            user = connection.scalar(statements.END_LEASE, {"lease": lease_id})
+            user = connection.scalar(statements.END_LEASE, {"lease": lease_id, "now": now})
             if user is None:
                 return False
             connection.execute(statements.FREE_SLOTS, {"lease": lease_id})
-            _insert_event(connection, lease_id, now, "released", user, why)
+            insert_event(connection, lease_id, now, "released", user, why)
         return True
 
     def lease(self, lease_id: int) -> Lease | None:
@@ -180,24 +151,21 @@ class Ledger:
         """Return the lease with this nonce, released or not."""
         return self._find(statements.LEASE_OF_NONCE, nonce=nonce)
 
+    def leases_of(self, containers: Collection[str], nonces: Collection[str]) -> tuple[Lease, ...]:
+        """Return the leases, released or not, which have one of these container ids or nonces."""
+        with self._read() as connection:
+            named = {"containers": list(containers), "nonces": list(nonces)}
+            return tuple(read_leases(connection, statements.LEASES_OF, **named))
+
+    def note(self, lease: Lease, kind: str, why: str, now: datetime) -> None:
+        """Add a line about a lease to the history."""
+        with self._write() as connection:
+            insert_event(connection, lease.id, now, kind, lease.user, why)
+
     def holdings(self, user: str) -> Holdings:
         """Return what the user's live leases sum up to, over all nodes."""
         with self._read() as connection:
             return read_holdings(connection, user)
-
-    @contextmanager
-    def _read(self) -> Iterator[sa.Connection]:
-        with _translating(), self._engine.begin() as connection:
-            yield connection
-
-    @contextmanager
-    def _write(self) -> Iterator[sa.Connection]:
-        with _translating(), self._writer.begin() as connection:
-            bumped = connection.execute(statements.BUMP_EPOCH)
-            if bumped.rowcount != 1:
-                # Without the row nothing serialises writers, and they would not notice.
-                raise LedgerUnavailable(_UNAVAILABLE, detail="the ledger's pool table lacks its one row")
-            yield connection
 
     def _find(self, statement: sa.Select[Any], **values: object) -> Lease | None:
         with self._read() as connection:
@@ -207,26 +175,29 @@ class Ledger:
         """Change a live lease; nothing is written, no event either, if it is so already."""
         with self._write() as connection:
             before = next(read_leases(connection, statements.LIVE_LEASE, id=lease_id), None)
-            if before is None:
+            if before is None or before.ending:
                 raise RequestRefused(_ENDED, detail=f"lease {lease_id} is not live, so not {kind}")
             after = replace(before, **values)
             if after != before:
                 connection.execute(sa.update(leases).where(leases.c.id == lease_id).values(values))
-                _insert_event(connection, lease_id, now, kind, before.user, why)
+                insert_event(connection, lease_id, now, kind, before.user, why)
             return after
 
 
-@contextmanager
-def _translating() -> Iterator[None]:
+def _wait_or_refuse(
+    connection: sa.Connection, draft: LeaseDraft, error: DS01Error, wish: GpuWish | None, queue_limit: int
+) -> DS01Error:
+    """Leave a place in the queue where `error` lets one wait; returns what the caller is told."""
+    now = draft.created_at
     try:
-        yield
-    except (SQLAlchemyError, CommandError, sqlite3.Error, OSError, ImportError) as error:
-        raise LedgerUnavailable(_UNAVAILABLE, detail=f"{type(error).__name__}: {error}") from error
-
-
-def _read_view(connection: sa.Connection, user: str, node: str) -> PoolView:
-    present, taken = read_pool(connection, node)
-    return PoolView(slots=present, taken=taken, holdings=read_holdings(connection, user))
+        if wish is not None and isinstance(error, NothingFree) and error.can_wait:
+            take_place(connection, draft, wish, now, queue_limit, error.message)
+            return error
+    except DS01Error as full:
+        error = full
+    drop_place(connection, draft.node, draft.container_name, now)
+    insert_event(connection, None, now, "refused", draft.user, error.message)
+    return error
 
 
 def _refuse_second_lease(connection: sa.Connection, draft: LeaseDraft) -> None:
@@ -248,6 +219,8 @@ def _insert_lease(connection: sa.Connection, draft: LeaseDraft, chosen: Sequence
         "fingerprint": draft.fingerprint,
         "created_at": draft.created_at,
         "deadline": draft.deadline,
+        "owner": draft.owner,
+        "runs_until": draft.runs_until,
     }
     inserted = connection.execute(statements.INSERT_LEASE, row)
     lease_id = next(iter(inserted.inserted_primary_key or ()))
@@ -284,12 +257,7 @@ def _make_pending(lease_id: int, draft: LeaseDraft, chosen: Sequence[Slot]) -> L
         deadline=draft.deadline.astimezone(timezone.utc),
         fingerprint=draft.fingerprint,
         group=draft.group,
+        owner=draft.owner,
+        runs_until=draft.runs_until.astimezone(timezone.utc) if draft.runs_until else None,
         node=draft.node,
     )
-
-
-def _insert_event(
-    connection: sa.Connection, lease_id: int | None, at: datetime, kind: str, who: str, why: str
-) -> None:
-    values = {"lease_id": lease_id, "at": at, "kind": kind, "who": who, "why": why}
-    connection.execute(statements.INSERT_EVENT, values)

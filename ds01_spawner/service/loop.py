@@ -1,0 +1,132 @@
+"""The service's loop: look at everything, sleep until something happens or is due, look again."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+from ..adapters import box, nvml
+from ..adapters.engine.events import watch
+from ..adapters.hub import HubClient
+from ..core import Core
+from ..errors import DS01Error
+from ..site import DS01
+
+log = logging.getLogger(__name__)
+
+# After something failed, and while a start or an end is under way, which a kill may leave half done.
+_SOON = timedelta(seconds=5)
+# Docker reports several events for one stop; they are looked at together.
+_GATHER_SECONDS = 0.2
+_PRUNE_SECONDS = 3600
+# A server that does not come up must not be asked for again and again.
+_ASK_AGAIN_SECONDS = 300
+
+
+class Loop:
+    """Runs until `stop` is set; `hub` is None where there is no Hub to ask."""
+
+    def __init__(self, site: DS01, hub: HubClient | None, stop: threading.Event) -> None:
+        self._site = site
+        self._hub = hub
+        self._stop = stop
+        self._wake = threading.Event()
+        self._interval = timedelta(seconds=site.service_interval_seconds)
+        self._read_slots_at = self._pruned_at = float("-inf")
+        self._asked: dict[int, float] = {}
+        self._problem = ""
+
+    def run(self) -> None:
+        """Look, sleep, look again; whatever fails is tried again soon."""
+        for name, follow in (("events", self._follow_events), ("xids", self._follow_xids)):
+            threading.Thread(target=self._keep_up, args=(follow,), name=name, daemon=True).start()
+        while not self._stop.is_set():
+            pause = self._look()
+            deadline = time.monotonic() + pause.total_seconds()
+            while not self._stop.is_set() and time.monotonic() < deadline:
+                # In short pieces, since a signal only sets `stop`.
+                if self._wake.wait(min(0.5, max(0.0, deadline - time.monotonic()))):
+                    self._stop.wait(_GATHER_SECONDS)
+                    break
+
+    def _look(self) -> timedelta:
+        """Look at everything once; returns how long to sleep at most."""
+        self._wake.clear()
+        try:
+            core = self._site.core
+            core.upkeep.reconcile()
+            self._read_slots(core)
+            self._ask_hub(core)
+            self._prune(core)
+            pause = core.upkeep.next_look(self._interval, _SOON)
+        except DS01Error as exc:
+            self._tell_once(exc.detail or str(exc))
+            return min(_SOON, self._interval)
+        self._tell_once("")
+        return pause
+
+    def _tell_once(self, problem: str) -> None:
+        if problem and problem != self._problem:
+            log.error("%s; trying again", problem)
+        elif self._problem and not problem:
+            log.info("all is well again")
+        self._problem = problem
+
+    def _read_slots(self, core: Core) -> None:
+        now = time.monotonic()
+        if now < self._read_slots_at + self._interval.total_seconds():
+            return
+        core.upkeep.refresh_slots()
+        core.upkeep.refresh_reservations()
+        self._read_slots_at = now
+
+    def _prune(self, core: Core) -> None:
+        if time.monotonic() >= self._pruned_at + _PRUNE_SECONDS:
+            core.upkeep.prune()
+            self._pruned_at = time.monotonic()
+
+    def _ask_hub(self, core: Core) -> None:
+        """Let the Hub start, and so adopt, the servers whose containers run without its knowledge."""
+        if self._hub is None:
+            return
+        hub = self._hub
+        logins: dict[str, str] = {}
+
+        def list_servers() -> set[tuple[str, str]]:
+            logins.update({self._site.log_in_as(name): name for name in hub.user_names()})
+            return {(self._site.log_in_as(one.user), one.server) for one in hub.servers()}
+
+        for lease in core.upkeep.find_forgotten(list_servers):
+            name, now = logins.get(lease.user), time.monotonic()
+            if name is None or now < self._asked.get(lease.id, float("-inf")) + _ASK_AGAIN_SECONDS:
+                continue
+            self._asked[lease.id] = now
+            log.info("%s runs and the Hub does not know it: asking for its start", lease.container_name)
+            hub.start(name, lease.server)
+
+    def _keep_up(self, follow: Callable[[], None]) -> None:
+        """Follow a stream, and begin again whenever it ends."""
+        while not self._stop.is_set():
+            try:
+                follow()
+            except DS01Error as exc:
+                log.warning("%s; trying again", exc.detail or exc)
+            self._wake.set()
+            self._stop.wait(1)
+
+    def _follow_events(self) -> None:
+        host = self._site.docker_host
+        watch(host, lambda _event: self._wake.set(), stop=self._stop, on_open=self._wake.set)
+
+    def _follow_xids(self) -> None:
+        if self._site.inventory == "nvml":
+            nvml.listen_for_xids(self._note_xid, stop=self._stop)
+        else:
+            box.listen_for_xids(Path(self._site.inventory), self._note_xid, stop=self._stop)
+
+    def _note_xid(self, gpu_uuid: str, xid: int) -> None:
+        self._site.core.upkeep.note_xid(gpu_uuid, xid)

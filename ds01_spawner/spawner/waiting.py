@@ -1,0 +1,79 @@
+"""Waiting for a slot: a place in the queue, told as it changes, given up when the spawn is."""
+
+from __future__ import annotations
+
+import asyncio
+
+from ..core.leases import Claim, Place, Start
+from ..errors import WaitedTooLong
+from .options import StudentOptions
+
+# How often a spawn that waits looks whether anything changed, and how often it asks although nothing did.
+LOOK_SECONDS, ASK_SECONDS = 1.0, 15.0
+
+
+class Waiting(StudentOptions):
+    """The part of the spawner that waits; a mixin of a Spawner."""
+
+    def tell(self, message: str, percent: int | None = None) -> None:
+        """Add a line to the pending page; from any thread."""
+        if self._progress is not None:
+            self._progress.tell(message, percent=percent)
+
+    async def _wait_for_claim(self, start: Start) -> Claim:
+        """Return the lease as soon as it is her turn.
+
+        Raises:
+            WaitedTooLong: her turn did not come in time.
+            DS01Error: as `Leases.claim` says.
+        """
+        core = await self._core()
+        await self._call(core.upkeep.reconcile)
+        answer = await self._call(core.leases.claim, start, queue_limit=self._most_waiting())
+        if isinstance(answer, Claim):
+            return answer
+        try:
+            return await self._wait(start, answer)
+        except BaseException:
+            # Whoever cancels gives little time: the call is begun, and awaited before the next one.
+            self._submit(core.leases.leave_queue, start.container_name, "the start was given up")
+            raise
+
+    async def _wait(self, start: Start, place: Place) -> Claim:
+        core = await self._core()
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self.site.queue_timeout_seconds
+        told, seen, asked = "", -1, loop.time()
+        while True:
+            words = describe(place)
+            if words != told:
+                self.tell(words)
+                told = words
+            if loop.time() > deadline:
+                raise WaitedTooLong(
+                    f"Nothing came free in {self.site.queue_timeout_seconds / 60:.0f} minutes, so your start "
+                    f"was given up. {place.why}"
+                )
+            await asyncio.sleep(LOOK_SECONDS)
+            epoch = await self._call(core.leases.epoch)
+            if epoch == seen and loop.time() < asked + ASK_SECONDS:
+                continue
+            seen, asked = epoch, loop.time()
+            answer = await self._call(core.leases.claim, start, queue_limit=self._most_waiting())
+            if isinstance(answer, Claim):
+                return answer
+            place = answer
+
+    def _most_waiting(self) -> int:
+        """Return how many spawns may wait: the Hub counts them, and refuses everybody past its limit."""
+        limit = int(self.user.settings.get("concurrent_spawn_limit") or 0)
+        return min(self.site.queue_limit, limit // 2) if limit else self.site.queue_limit
+
+
+def describe(place: Place) -> str:
+    """Return a place in the queue in words."""
+    when = f"about {place.expected_at.astimezone():%H:%M on %d %B} at the latest" if place.expected_at else ""
+    turn = f"Your turn should come {when}." if when else "Nobody can say yet when your turn comes."
+    if place.position == 1:
+        return f"You are the next in the queue of {place.length}. {turn} {place.why}"
+    return f"You wait at place {place.position} of {place.length} in the queue. {turn} {place.why}"
