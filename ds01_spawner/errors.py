@@ -6,6 +6,8 @@ DS01Error                     base; `str(error)` is for the student, `detail` fo
 │   ├── LimitExceeded         her limits do not allow it on top of what she holds
 │   └── MountRefused          a directory she may not have in her container
 ├── NothingFree               503: no suitable slot is free now
+│   ├── QueueFull             503: and as many wait as may wait
+│   └── WaitedTooLong         503: and none came free in the time that one may wait
 ├── NameTaken                 409: a container of that name exists that we did not make
 ├── AccountRefused            403: the user has no usable account on this machine
 ├── ServerEnded               400: Jupyter ended before it answered

@@ -5,6 +5,7 @@ and Docker, sets the variables below and starts the Hub. Copy production_config.
 """
 
 import os
+import sys
 from pathlib import Path
 
 c = get_config()  # noqa: F821 - JupyterHub gives it
@@ -35,6 +36,18 @@ c.JupyterHub.named_server_limit_per_user = 2
 # The demo alone ends its servers with the Hub. In a lab a restart must not kill a night's training.
 c.JupyterHub.cleanup_servers = True
 
+# The service that keeps ledger, Docker and GPUs in agreement. It reads this file, hence the variables.
+c.JupyterHub.services = [
+    {
+        "name": "ds01",
+        "command": [sys.executable, "-m", "ds01_spawner.service", "--config", __file__],
+        "environment": {name: text for name, text in os.environ.items() if name.startswith("DS01_DEMO_")},
+    }
+]
+c.JupyterHub.load_roles = [
+    {"name": "ds01", "services": ["ds01"], "scopes": ["list:users", "read:servers", "servers"]}
+]
+
 # The site: a box file in place of GPUs, so that no device is handed over.
 c.DS01.inventory = str(here / "simulated-gpus.box")
 c.DS01.device_mode = "none"
@@ -42,6 +55,9 @@ c.DS01.catalog_file = str(here / "demo-catalog.repo")
 c.DS01.limits_file = str(here / "resource-limits.yaml")
 c.DS01.ledger_url = f"sqlite:///{demo / 'ledger.sqlite'}"
 c.DS01.accounts = str(demo / "passwd")
+c.DS01.socket_path = str(demo / "ds01.sock")
+# A demo is watched: what changes in the box file is seen at once.
+c.DS01.service_interval_seconds = 5
 c.DS01.network_name = "ds01-demo"
 c.DS01.docker_host = os.environ["DS01_DEMO_DOCKER_HOST"]
 c.DS01.docker_command = os.environ["DS01_DEMO_DOCKER_COMMAND"]

@@ -8,12 +8,14 @@ Docker. Once, before its first start:
     mkdir --parents --mode 700 /var/lib/jupyterhub /var/lib/ds01
     mkdir --parents /etc/ds01   # and resource-limits.yaml into it, from this folder
 
-`jupyterhub.service` beside this file starts the Hub with systemd; by hand it is
-`jupyterhub --config /etc/jupyterhub/jupyterhub_config.py`.
+`jupyterhub.service` and `ds01.service` beside this file start the Hub and its service with systemd; by
+hand it is `jupyterhub --config /etc/jupyterhub/jupyterhub_config.py`.
 
 `ds01 --config FILE limits USER` shows what a student may have with this file, `ds01 --config FILE
 catalog list` which frameworks she may choose. All settings: docs/configuration.md.
 """
+
+from pathlib import Path
 
 c = get_config()  # noqa: F821 - JupyterHub gives it
 
@@ -53,6 +55,22 @@ c.PAMAuthenticator.admin_groups = {"gpu-admins"}
 # Groups of the Hub. Profiles below ask for them, and so does the limits file where it has no member
 # list of its own. An admin can edit them on the Hub's admin page as well.
 c.JupyterHub.load_groups = {"researcher": {"users": []}}
+
+# The service ---------------------------------------------------------------------------------------
+
+# It keeps leases, containers and GPUs in agreement: frees what a crash left behind, reads the GPUs, and
+# lets the Hub take up a container that was started over SSH. Without it no GPU is handed out.
+# Under systemd (ds01.service beside this file) it outlives a restart of the Hub. Both know its token from
+# here:  openssl rand -hex 32 > /etc/jupyterhub/ds01.token; chmod 600 /etc/jupyterhub/ds01.token
+#
+# To let the Hub start it instead, put this in place of the token:
+#     "command": [sys.executable, "-m", "ds01_spawner.service", "--config", __file__]
+token = Path("/etc/jupyterhub/ds01.token")
+c.JupyterHub.services = [{"name": "ds01", "api_token": token.read_text().strip()}]
+# All that it may do: see who has which server, and start one.
+c.JupyterHub.load_roles = [
+    {"name": "ds01", "services": ["ds01"], "scopes": ["list:users", "read:servers", "servers"]}
+]
 
 # The site: c.DS01 ----------------------------------------------------------------------------------
 

@@ -48,6 +48,10 @@ class EngineHandle:
         return self.directory / "cdi"
 
     @property
+    def pid_file(self) -> Path:
+        return self.runtime / "docker.pid"
+
+    @property
     def state_file(self) -> Path:
         return self.directory / "engine.json"
 
@@ -132,7 +136,7 @@ def start_containerd(engine: EngineHandle, path: str) -> None:
 def start_dockerd(engine: EngineHandle, path: str) -> None:
     """Start dockerd, detached, and wait until its API answers."""
     # The pidfile is given here, not in the file: the command line then names this Engine's folder.
-    arguments = ["--config-file", str(engine.config_file), "--pidfile", str(engine.runtime / "docker.pid")]
+    arguments = ["--config-file", str(engine.config_file), "--pidfile", str(engine.pid_file)]
     _start(engine, path, "dockerd", arguments, lambda: ask(engine, "/version") is not None)
 
 
@@ -156,6 +160,8 @@ def _start(
 def end_dockerd(engine: EngineHandle, *, kill: bool = False) -> None:
     """End dockerd alone, with `kill` as `kill -9` does; containerd stays, and so do containers then."""
     processes.end("dockerd", engine.mark, by=(signal.SIGKILL,) if kill else processes.GENTLY)
+    # A killed one leaves its file, and the next would not start while /proc still has the dead process.
+    engine.pid_file.unlink(missing_ok=True)
 
 
 def end_all(engine: EngineHandle) -> None:

@@ -19,24 +19,25 @@ _INDEX = re.compile(r"\d+(?::\d+)?")
 
 def resolve_reservations(
     reservations: Iterable[Reservation], slots: Sequence[Slot]
-) -> tuple[tuple[Reservation, ...], tuple[tuple[Reservation, str], ...]]:
-    """Return the reservations with the `devices` that their `gpus` mean now, and what means nothing.
+) -> tuple[tuple[Reservation, ...], tuple[str, ...]]:
+    """Return the reservations with the `devices` that their `gpus` mean now, and the indexes of no slot.
 
     `0` is the physical GPU and `0:1` the slice that have this index now; a UUID stands for itself,
-    whether it is there or not. There is one device for each of the `gpus`, in their order, but for those
-    whose index does not exist: these come second, with their reservation. A reservation that has
-    its devices is not resolved again, since an index may mean something else after a reboot.
+    whether it is there or not. There is one device for each of the `gpus`, in their order, but none for
+    an index that does not exist. A reservation that has devices is not resolved again, since an index
+    may mean something else after a reboot.
     """
     devices: dict[str, str] = {}
     for slot in slots:
         devices[slot.index.partition(":")[0]] = slot.gpu_uuid
         devices[slot.index] = slot.uuid
-    resolved, unknown = [], []
+    resolved: list[Reservation] = []
+    unknown: dict[str, None] = {}
     for one in reservations:
         if not one.devices:
-            found = [(gpu, devices.get(gpu) if _INDEX.fullmatch(gpu) else gpu) for gpu in one.gpus]
-            unknown += [(one, gpu) for gpu, device in found if device is None]
-            one = replace(one, devices=tuple(device for _, device in found if device is not None))
+            found = {gpu: devices.get(gpu) if _INDEX.fullmatch(gpu) else gpu for gpu in one.gpus}
+            unknown.update(dict.fromkeys(gpu for gpu, device in found.items() if device is None))
+            one = replace(one, devices=tuple(device for device in found.values() if device is not None))
         resolved.append(one)
     return tuple(resolved), tuple(unknown)
 

@@ -75,22 +75,27 @@ def list_facts(
     """
     out_of_order = {mark.slot for mark in view.marks if mark.kind in _OUT_OF_ORDER}
     foreign = {mark.slot for mark in view.marks if mark.kind not in _OUT_OF_ORDER}
-    counts: Counter[str] = Counter()
     held: list[Reservation] = []
+    waiting = used = broken = 0
     for slot in view.slots:
         if slot.profile != wish.profile:
             continue
         if slot.fault or slot.uuid in out_of_order:
-            counts["out of order"] += 1
+            broken += 1
         elif slot.uuid in foreign:
-            counts["used by containers that this hub did not start"] += 1
+            used += 1
         elif slot.uuid in view.taken:
             continue
         elif slot.uuid in reserved:
             held.append(reserved[slot.uuid])
         elif slot.uuid in set_aside:
-            counts["set aside for people who asked before you"] += 1
-    return [*_list_reserved(held, now), *(f"{number} {why}" for why, number in sorted(counts.items()))]
+            waiting += 1
+    counts = (
+        (waiting, "set aside for people ahead of you in the queue"),
+        (used, "used by containers that this hub did not start"),
+        (broken, "out of order"),
+    )
+    return [*_list_reserved(held, now), *(f"{number} {where}" for number, where in counts if number)]
 
 
 def _list_reserved(held: Sequence[Reservation], now: datetime) -> list[str]:

@@ -267,7 +267,9 @@ class Leases:
         if lease is None or not lease.state.is_live:
             return lease
         containers = self._containers_of(lease)
-        present = frozenset(slot.uuid for slot in self._ledger.slots()) if lease.slots else None
+        present = (
+            frozenset(slot.uuid for slot in self._ledger.slots(node=lease.node)) if lease.slots else None
+        )
         for repair in reconcile.plan_lease(lease, containers, self.now(), rules=self.rules, present=present):
             if not self._apply(repair, lease, grace_seconds):
                 break

@@ -105,9 +105,7 @@ class Offers:
                 "in a minute; if it stays so, tell your admin.",
                 detail="no service has written an inventory into the ledger: is the service ds01 running?",
             )
-        inventory, read_at, problem = found
-        if problem:
-            raise InventoryUnavailable(problem, detail=f"at {read_at.isoformat()}")
+        inventory, read_at = found
         if self._now() - read_at > self._inventory_max_age:
             raise InventoryUnavailable(
                 f"Nobody has looked at the GPUs since {read_at.astimezone():%H:%M}, so none is handed out. "

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from .. import allocator, reconcile
 from ..errors import DS01Error, InventoryUnavailable
 from ..inventory import explain_xid, keep_unreadable
-from ..model import ALL_DEVICES, Container, Inventory, Lease, LeaseState, Mark, MarkKind
+from ..model import ALL_DEVICES, LOCAL_NODE, Container, Inventory, Lease, LeaseState, Mark, MarkKind
 from ..reconcile import Action, Repair
 from .leases import Leases
 from .offers import Offers
@@ -64,7 +64,7 @@ class Upkeep:
         return reconcile.plan(
             (*live, *named),
             containers,
-            self._ledger.slots(),
+            self._ledger.slots(node=LOCAL_NODE),
             self._leases.now(),
             rules=self._leases.rules,
             marks=self._ledger.marks(),
@@ -118,7 +118,7 @@ class Upkeep:
     def _tell_contestants(self, mark: Mark) -> None:
         """Tell the owners in the terminals of both containers."""
         words = _CONTESTED_WORDS.format(why=mark.why)
-        slots = self._ledger.slots()
+        slots = self._ledger.slots(node=LOCAL_NODE)
         for container in self._engine.snapshot():
             if container.is_running and mark.slot in reconcile.pinned_slots(container.devices, slots):
                 self._engine.tell(container.id, words)
@@ -142,9 +142,9 @@ class Upkeep:
         try:
             found = self._read_inventory()
         except InventoryUnavailable as exc:
-            self._ledger.write_problem(str(exc), now)
+            self._ledger.write_problem(exc, now)
             raise
-        whole = replace(found, slots=keep_unreadable(self._ledger.slots(), found))
+        whole = replace(found, slots=keep_unreadable(self._ledger.slots(node=LOCAL_NODE), found))
         self._ledger.write_inventory(whole, now)
 
     def note_xid(self, gpu_uuid: str, xid: int) -> None:
@@ -154,7 +154,7 @@ class Upkeep:
             log.info("GPU %s reported XID %d", gpu_uuid, xid)
             return
         log.error("GPU %s reported XID %d and is taken out: %s", gpu_uuid, xid, why)
-        for slot in self._ledger.slots():
+        for slot in self._ledger.slots(node=LOCAL_NODE):
             if slot.gpu_uuid == gpu_uuid:
                 self._ledger.mark(
                     Mark(slot=slot.uuid, kind=MarkKind.UNHEALTHY, why=why, since=self._leases.now())
@@ -164,7 +164,7 @@ class Upkeep:
         """Record the reservations of the limits file, each with the GPUs that its numbers mean now."""
         file = self._offers.limits_file()
         wanted = file.reservations if file else ()
-        found, unknown = allocator.resolve_reservations(wanted, self._ledger.slots())
+        found, unknown = allocator.resolve_reservations(wanted, self._ledger.slots(node=LOCAL_NODE))
         for gpu in unknown:
             log.warning("a reservation names GPU %s, which this machine does not have", gpu)
         self._ledger.write_reservations(found, self._leases.now())

@@ -89,11 +89,10 @@ def load_limits(
 ) -> LimitsFile:
     """Return the limits that `resource-limits.yaml` and the files beside it give.
 
-    `overrides_text` is `user-overrides.yaml`; its user replaces the one under `user_overrides`, limits
-    and reservation each for itself.
-    `members` are the names in each `groups/NAME.members`, in addition to those in the file itself;
-    those of a group that the file does not have are ignored. `zone` is that of a reservation's times
-    without one, None for the machine's own.
+    `overrides_text` is `user-overrides.yaml`; what it says of a user's limits, or of her reservation,
+    replaces what `user_overrides` says. `members` are the names in each `groups/NAME.members`, in
+    addition to those in the file itself; those of a group that the file does not have are ignored.
+    `zone` is that of a reservation's times without one, None for the machine's own.
 
     Raises:
         LimitsBroken: says which line, key or value, and what it should be.

@@ -8,8 +8,10 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from traitlets.config import Config
 
 from ..adapters.hub import HubClient
 from ..adapters.lock_file import hold_lock
@@ -18,6 +20,9 @@ from ..site import DS01, read_config
 from .loop import Loop
 
 log = logging.getLogger("ds01_spawner.service")
+
+SERVICE_NAME = "ds01"
+"""Its name in `c.JupyterHub.services`."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,21 +39,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # A Hub that was killed starts a new service; this one would keep it from the lock.
     if not end_with_parent():
         return 0
-    site = DS01(config=read_config(options.config))
+    config = read_config(options.config)
+    site = DS01(config=config)
     with hold_lock(Path(f"{site.socket_path}.lock"), stop) as is_ours:
         if is_ours:
-            Loop(site, find_hub(), stop).run()
+            Loop(site, open_hub(find_hub(os.environ, config)), stop).run()
     return 0
 
 
-def find_hub() -> HubClient | None:
-    """Return the Hub that the environment names, as the Hub sets it for its services."""
-    url, token = os.environ.get("JUPYTERHUB_API_URL"), os.environ.get("JUPYTERHUB_API_TOKEN")
+def find_hub(environ: Mapping[str, str], config: Config) -> tuple[str, str] | None:
+    """Return the API's address and the token of the Hub: the one that started this, else that of `config`.
+
+    None where neither has a token for this service.
+    """
+    url, token = environ.get("JUPYTERHUB_API_URL", ""), environ.get("JUPYTERHUB_API_TOKEN", "")
     if url and token:
-        return HubClient(api_url=url, token=token)
+        return url, token
+    hub = config.JupyterHub
+    tokens = [one.get("api_token") for one in hub.get("services", ()) if one.get("name") == SERVICE_NAME]
+    if not any(tokens):
+        return None
+    base = hub.get("base_url", "/").strip("/")
+    address = f"http://{hub.get('hub_ip') or '127.0.0.1'}:{hub.get('hub_port', 8081)}"
+    return "/".join(part for part in (address, base, "hub/api") if part), str(tokens[0])
+
+
+def open_hub(found: tuple[str, str] | None) -> HubClient | None:
+    """Return the client of the Hub that was found; without one, say what is missed."""
+    if found is not None:
+        return HubClient(api_url=found[0], token=found[1])
     log.warning(
-        "JUPYTERHUB_API_URL and JUPYTERHUB_API_TOKEN are not set: a server that is started over SSH stays "
-        "unknown to the Hub until its owner starts it there"
+        "the Hub's settings have no service %s with a token: a server that is started over SSH stays unknown "
+        "to the Hub until its owner starts it there",
+        SERVICE_NAME,
     )
     return None
 

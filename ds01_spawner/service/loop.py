@@ -23,6 +23,8 @@ _SOON = timedelta(seconds=5)
 # Docker reports several events for one stop; they are looked at together.
 _GATHER_SECONDS = 0.2
 _PRUNE_SECONDS = 3600
+# Between two tries to follow a stream that does not come up; the last one is repeated.
+_PAUSES_SECONDS = (0.5, 1, 1, 2, 2, 5)
 # A server that does not come up must not be asked for again and again.
 _ASK_AGAIN_SECONDS = 300
 
@@ -110,13 +112,19 @@ class Loop:
 
     def _keep_up(self, follow: Callable[[], None]) -> None:
         """Follow a stream, and begin again whenever it ends."""
+        pauses, told = iter(_PAUSES_SECONDS), ""
         while not self._stop.is_set():
+            began = time.monotonic()
             try:
                 follow()
             except DS01Error as exc:
-                log.warning("%s; trying again", exc.detail or exc)
+                if str(exc.detail or exc) != told:
+                    told = str(exc.detail or exc)
+                    log.warning("%s; trying again", told)
             self._wake.set()
-            self._stop.wait(1)
+            if time.monotonic() - began > _PAUSES_SECONDS[-1]:
+                pauses, told = iter(_PAUSES_SECONDS), ""
+            self._stop.wait(next(pauses, _PAUSES_SECONDS[-1]))
 
     def _follow_events(self) -> None:
         host = self._site.docker_host

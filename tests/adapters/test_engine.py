@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import secrets
+import socket
 import tarfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ from ds01_spawner.model import Container
 
 from ..conftest import PrivateEngine, run_tool
 from ..hub.docker_link import DockerLink
+from ..hub.waiting import wait_for
 
 pytestmark = pytest.mark.docker
 
@@ -91,11 +93,43 @@ def read(client: docker.APIClient, container_id: str, path: str) -> bytes:
         return file.read()
 
 
+def has_exited(engine: DockerEngine, container_id: str) -> bool:
+    # Docker's list can be a moment behind.
+    found = engine.container(container_id)
+    return found is not None and found.state == "exited"
+
+
+def read_until(terminal: socket.SocketIO, mark: bytes = b"") -> bytes:
+    """Read a terminal until `mark` comes; without one until it is closed."""
+    seen = b""
+    while not mark or mark not in seen:
+        chunk = terminal.read(4096)
+        if not chunk:
+            break
+        seen += chunk
+    return seen
+
+
 def test_an_image_is_found_by_name_and_an_unknown_one_is_not(engine: DockerEngine) -> None:
     found = engine.image(BASE)
     assert found is not None
     assert engine.image(found.id) == found
     assert engine.image("ds01-test/nothing-like-it:latest") is None
+
+
+def test_the_names_of_all_images_are_given_and_none_of_the_nameless(
+    engine: DockerEngine, client: docker.APIClient, commit: Callable[[str], str]
+) -> None:
+    assert client.inspect_image(commit("true"))["RepoTags"] == []
+    name = f"ds01-test/{secrets.token_hex(4)}:one"
+    engine.tag(BASE, name)
+    try:
+        names = engine.image_names()
+    finally:
+        engine.untag(name)
+    assert {BASE, name} <= names
+    assert not [found for found in names if "<none>" in found]
+    assert name not in engine.image_names()
 
 
 def test_an_engine_with_cdi_hands_out_gpus_by_cdi(engine: DockerEngine) -> None:
@@ -180,7 +214,11 @@ class TestSnapshot:
         for container_id in (pinning, failed):
             expected = engine.container(container_id)
             assert expected is not None
-            assert self.find(engine, container_id) == replace(expected, exit_code=0)
+            wanted = replace(expected, exit_code=0)
+            wait_for(
+                lambda one=container_id, wanted=wanted: self.find(engine, one) == wanted,
+                f"the snapshot has {wanted}",
+            )
         seen = self.find(engine, pinning)
         assert seen is not None
         assert (seen.nonce, seen.devices, seen.state) == ("a nonce", ("GPU-1", "0:1"), "created")
@@ -311,6 +349,86 @@ class TestFilesOfAnImage:
     ) -> None:
         image = commit("rm /etc/passwd && ln -s /workspace/passwd /etc/passwd")
         assert engine.image_files(image, PASSWD) == {"/etc/passwd": b""}
+
+
+class TestStopWithWords:
+    """Somebody has a shell in the container, as `mlc-open` opens it, while it is stopped."""
+
+    WORDS = "Your slot was given away. $(touch /opt/oops) `id` \"'; %s \\n"
+
+    @pytest.fixture
+    def running(self, client: docker.APIClient, create: Callable[..., str]) -> str:
+        """A container as ours are: without capabilities, its user no one's name."""
+        config = client.create_host_config(init=True, cap_drop=["ALL"], security_opt=["no-new-privileges"])
+        container_id = create(user="4711:4711", host_config=config)
+        client.start(container_id)
+        return container_id
+
+    @staticmethod
+    def open_shell(client: docker.APIClient, container_id: str) -> socket.SocketIO:
+        made = client.exec_create(
+            container_id, ["sh", "-c", "echo ready; exec sh"], stdin=True, tty=True, user="4711:4711"
+        )
+        terminal: socket.SocketIO = client.exec_start(made["Id"], socket=True, tty=True)
+        assert read_until(terminal, b"ready")
+        return terminal
+
+    def test_tells_every_terminal_and_stops(
+        self, engine: DockerEngine, client: docker.APIClient, running: str
+    ) -> None:
+        terminals = [self.open_shell(client, running) for _ in range(2)]
+        engine.stop_with_words(running, self.WORDS, grace_seconds=1)
+        for terminal in terminals:
+            assert f"\n{self.WORDS}\r" in read_until(terminal).decode()
+            terminal.close()
+        assert has_exited(engine, running)
+        assert not [item for item in client.diff(running) or [] if "oops" in item["Path"]]
+
+    def test_a_terminal_that_holds_its_output_holds_nothing_up(
+        self, engine: DockerEngine, client: docker.APIClient, running: str
+    ) -> None:
+        held, other = self.open_shell(client, running), self.open_shell(client, running)
+        held._sock.send(b"\x13")  # type: ignore[attr-defined]
+        engine.stop_with_words(running, self.WORDS, grace_seconds=1)
+        assert self.WORDS in read_until(other).decode()
+        assert has_exited(engine, running)
+        held.close()
+        other.close()
+
+    @pytest.mark.parametrize("command", [None, ["rm", "/bin/sh"]])
+    def test_where_nobody_listens_and_where_there_is_no_shell_it_just_stops(
+        self,
+        engine: DockerEngine,
+        client: docker.APIClient,
+        create: Callable[..., str],
+        command: list[str] | None,
+    ) -> None:
+        container_id = create(user="0")
+        client.start(container_id)
+        if command is not None:
+            client.exec_start(client.exec_create(container_id, command)["Id"])
+        engine.stop_with_words(container_id, self.WORDS, grace_seconds=0)
+        assert has_exited(engine, container_id)
+
+    def test_a_paused_container_stops_too(
+        self, engine: DockerEngine, client: docker.APIClient, running: str
+    ) -> None:
+        client.pause(running)
+        engine.stop_with_words(running, self.WORDS, grace_seconds=0)
+        assert has_exited(engine, running)
+
+    def test_one_that_stopped_or_has_gone_is_no_error(
+        self, engine: DockerEngine, create: Callable[..., str]
+    ) -> None:
+        container_id = create()
+        engine.stop_with_words(container_id, self.WORDS)
+        engine.remove(container_id)
+        engine.stop_with_words(container_id, self.WORDS)
+
+    def test_a_docker_that_is_away_is_said_so(self) -> None:
+        away = DockerEngine(docker_host="unix:///nonexistent/docker.sock")
+        with pytest.raises(EngineUnavailable):
+            away.stop_with_words("some id", self.WORDS)
 
 
 def test_ulimits_are_tried_once_and_known_ones_work(engine: DockerEngine) -> None:

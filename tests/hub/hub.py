@@ -75,7 +75,7 @@ class Hub:
         self._log = self._directory / "hub.log"
         self._log.touch()
         self._proxy_pid = self._directory / "proxy.pid"
-        self._config = self._directory / "jupyterhub_config.json"
+        self.config = self._directory / "jupyterhub_config.json"
         self._nvml = nvml
         self._process: subprocess.Popen[bytes] | None = None
         config = self._base_config(docker_host or engine.docker_host)
@@ -87,7 +87,7 @@ class Hub:
         }
         for section, values in (settings or {}).items():
             config.setdefault(section, {}).update(values)
-        self._config.write_text(json.dumps(config))
+        self.config.write_text(json.dumps(config))
         self.ledger_file = self._directory / "ledger.sqlite"
 
     def _base_config(self, docker_host: str) -> dict[str, dict[str, Any]]:
@@ -109,7 +109,7 @@ class Hub:
                             "-m",
                             "ds01_spawner.service",
                             "--config",
-                            str(self._config),
+                            str(self.config),
                         ],
                         "environment": self._gpu_environment(),
                     }
@@ -135,6 +135,8 @@ class Hub:
                 "network_name": self.lab.name,
                 "socket_path": str(directory / "ds01.sock"),
                 "service_interval_seconds": 1,
+                # Most tests want to read at once that nothing is free; test_queue waits.
+                "queue_limit": 0,
                 "docker_host": docker_host,
                 "docker_command": "/usr/bin/docker",
                 # What builds need on a machine behind a proxy of its own.
@@ -154,8 +156,8 @@ class Hub:
 
     # the process -----------------------------------------------------------------------------------
 
-    def start(self) -> None:
-        """Start it and wait until it answers through its proxy."""
+    def start(self, *, needs_service: bool = True) -> None:
+        """Start it and wait until it answers through its proxy, and until its service has read the GPUs."""
         names = ("DS01_BOX", "MLC_ARCH", "LD_LIBRARY_PATH")
         environment = {
             name: value
@@ -165,7 +167,7 @@ class Hub:
         environment |= self._gpu_environment()
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "jupyterhub", "--config", str(self._config), "--debug"],
+                [sys.executable, "-m", "jupyterhub", "--config", str(self.config), "--debug"],
                 cwd=self._directory,
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -174,18 +176,20 @@ class Hub:
                 start_new_session=True,
             )
         wait_for(self._answers, "the Hub answers", seconds=60)
-        wait_for(self.has_read_gpus, "the service has read the GPUs", seconds=60)
+        if needs_service:
+            wait_for(self.has_read_gpus, "the service has read the GPUs", seconds=60)
 
     def _gpu_environment(self) -> dict[str, str]:
         """Return what lets a process see the simulated GPUs."""
         return {"DS01_BOX": str(self.lab.box), "LD_LIBRARY_PATH": str(self._nvml.parent)}
 
     def has_read_gpus(self) -> bool:
-        """Whether the service has looked at the GPUs as the box file is now, and said so."""
+        """Whether the service has looked at the GPUs since the box file was changed last."""
         changed = datetime.fromtimestamp(self.lab.box.stat().st_mtime, timezone.utc)
+        now = datetime.now(timezone.utc)
         with self.ledger() as ledger:
-            found = ledger.inventory()
-        return found is not None and found[1] > changed
+            age = ledger.inventory_age(now)
+        return age is not None and now - age > changed
 
     def _answers(self) -> bool:
         assert self._process is not None
@@ -201,6 +205,23 @@ class Hub:
         self._process.send_signal(signal.SIGTERM)
         self._process.wait(STOP_SECONDS)
         self._process = None
+
+    def kill(self) -> None:
+        """End it with SIGKILL, and nothing but it: what it had started is left to itself."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+        self._process = None
+
+    def service_pids(self) -> list[int]:
+        """Return the ids of the services that run on this Hub's settings: one, or none while it is away."""
+        words = f"ds01_spawner.service\0--config\0{self.config}".encode()
+        found = []
+        for directory in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                if directory.name.isdigit() and words in (directory / "cmdline").read_bytes():
+                    found.append(int(directory.name))
+        return found
 
     def log(self, *, lines: int = _LOG_LINES) -> str:
         """Return the end of the Hub's log."""

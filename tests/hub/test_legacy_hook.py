@@ -119,8 +119,9 @@ def test_a_student_signs_in_posts_the_form_works_on_her_slice_and_stops(
     check_slice(legacy_hub, guest)
     (lease,) = legacy_hub.leases(guest.person)
     found = json.loads(guest.run(LOOK_AROUND))
-    print(found["visible devices"])
-    check_inside(found, guest.person, legacy_hub.lab.device_nodes(lease.slots))
+    # Docker's request overrules our `void`, for the hook and for her programs.
+    assert found["visible devices"] == lease.slots[0]
+    check_inside(found | {"visible devices": "void"}, guest.person, legacy_hub.lab.device_nodes(lease.slots))
     guest.stop()
     assert legacy_hub.traces(guest.person) == {}
     with legacy_hub.ledger() as ledger:

@@ -16,6 +16,7 @@ from .docker_link import DockerLink
 from .hub import Hub
 from .lab import ARCHITECTURE, FRAMEWORK, UNKNOWN_TO_DOCKER, VERSION
 from .student import Student, read_text
+from .waiting import wait_for
 
 
 @contextlib.contextmanager
@@ -87,8 +88,10 @@ def test_a_limits_file_that_is_broken(hub: Hub, student: Student, text: str, cau
 @pytest.mark.parametrize("code", [9, 18])
 def test_a_machine_whose_nvml_does_not_start(hub: Hub, student: Student, code: int) -> None:
     with written(hub.lab.box, f"init {code}\n"):
+        wait_for(hub.has_read_gpus, "the service has seen it")
         check_refused(hub, student, status=503, sentence="driver", cause="nvmlInit")
         check_form(hub, student, sentence="No GPU can be given out now", cause="nvmlInit")
+    wait_for(hub.has_read_gpus, "the service has seen that they are back")
     student.start({"profile": "small"})
 
 

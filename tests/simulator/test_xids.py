@@ -183,6 +183,27 @@ print(json.dumps(heard))
     assert run(listener, code, library, box) == [[None, "error 1"]]
 
 
+def test_it_goes_on_listening_where_nothing_is_reported_for_a_while(
+    listener: str, library: Path, tmp_path: Path
+) -> None:
+    box = write(tmp_path / "box", GPU_A)
+    code = """
+class AskedTwice(threading.Event):
+    asked = 0
+    def is_set(self):
+        self.asked += 1
+        if self.asked == 2:
+            add("xid GPU-a 79")
+        return super().is_set()
+stop = AskedTwice()
+listen(lambda uuid, xid: (heard.append([uuid, xid, stop.asked]), stop.set()), stop=stop)
+print(json.dumps(heard))
+"""
+    ((uuid, xid, asked),) = run(listener, code, library, box)
+    assert (uuid, xid) == ("GPU-a", 79)
+    assert asked >= 2
+
+
 def test_a_stop_from_another_thread_ends_the_listening(listener: str, library: Path, tmp_path: Path) -> None:
     box = write(tmp_path / "box", GPU_A, "xid GPU-a 13")
     code = """

@@ -1,3 +1,7 @@
+"""Which of the free slots somebody gets, and what is said where they are too few."""
+
+from __future__ import annotations
+
 from dataclasses import replace
 from fractions import Fraction
 
@@ -6,31 +10,7 @@ import pytest
 from ds01_spawner.allocator import availability, choose, normalise_strategy, slot_order
 from ds01_spawner.errors import ConfigBroken, NotAllowed, NothingFree
 from ds01_spawner.model import FULL_GPU, Availability, Slot
-
-
-def mig(index: str, profile: str = "1g.10gb", sevenths: int = 1, memory_mib: int = 9728) -> Slot:
-    return Slot(
-        uuid=f"MIG-{index}",
-        index=index,
-        profile=profile,
-        gpu_uuid=f"GPU-{index.split(':')[0]}",
-        gpu_name="A100",
-        memory_mib=memory_mib,
-        share=Fraction(sevenths, 7),
-    )
-
-
-def gpu(index: str) -> Slot:
-    return Slot(
-        uuid=f"GPU-{index}",
-        index=index,
-        profile=FULL_GPU,
-        gpu_uuid=f"GPU-{index}",
-        gpu_name="A100",
-        memory_mib=81920,
-        share=Fraction(1),
-    )
-
+from tests.unit.pools import gpu, mig
 
 LAB = (mig("0:0"), mig("0:1"), mig("1:0"), mig("1:1"), mig("1:2", "2g.20gb", 2, 19968), gpu("2"), gpu("3"))
 
@@ -140,6 +120,13 @@ def test_who_asks_for_more_than_is_free_may_ask_for_fewer() -> None:
 def test_who_asks_for_more_than_there_is_is_not_told_to_wait() -> None:
     assert "later" not in refusal(LAB, profile="3g.40gb")
     assert "later" not in refusal(LAB, count=5)
+
+
+@pytest.mark.parametrize(("count", "can_wait"), [(4, True), (5, False)])
+def test_waiting_makes_sense_where_the_empty_machine_would_do(count: int, can_wait: bool) -> None:
+    with pytest.raises(NothingFree) as refused:
+        indexes(LAB, "0:0", count=count)
+    assert refused.value.can_wait is can_wait
 
 
 def test_a_machine_without_a_gpu_says_so() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from ds01_spawner import DS01Spawner, request
 from ds01_spawner.image import DEFAULT_USE_CASES
 from ds01_spawner.limits import load_limits
 from ds01_spawner.model import ServerDefaults
+from ds01_spawner.service.__main__ import find_hub
 from ds01_spawner.site import DS01
 from ds01_spawner.spawner.settings import ServerSettings
 
@@ -54,7 +56,13 @@ def configurations_in_readme() -> list[str]:
 
 
 def load(path: Path) -> Config:
-    return PyFileConfigLoader(path.name, path=str(path.parent)).load_config()
+    """Load a configuration as it is, but for the secret that it reads from this machine."""
+    with tempfile.TemporaryDirectory() as folder:
+        token = Path(folder) / "ds01.token"
+        token.write_text("0f0f\n")
+        copy = Path(folder) / path.name
+        copy.write_text(path.read_text().replace("/etc/jupyterhub/ds01.token", str(token)))
+        return PyFileConfigLoader(copy.name, path=folder).load_config()
 
 
 @pytest.fixture
@@ -162,6 +170,17 @@ def test_each_choice_of_the_production_profiles_is_a_server_that_can_be_asked_fo
 
 def test_servers_survive_a_restart_of_the_hub_in_production() -> None:
     assert load(PRODUCTION).JupyterHub.cleanup_servers is False
+
+
+def test_the_service_of_the_production_configuration_may_see_and_start_servers_and_nothing_else() -> None:
+    hub = load(PRODUCTION).JupyterHub
+    assert [service["name"] for service in hub.services] == ["ds01"]
+    scopes = [scope for role in hub.load_roles for scope in role["scopes"] if "ds01" in role["services"]]
+    assert scopes == ["list:users", "read:servers", "servers"]
+
+
+def test_the_service_finds_the_hub_of_the_production_configuration_by_itself() -> None:
+    assert find_hub({}, load(PRODUCTION)) == ("http://172.30.0.1:8081/hub/api", "0f0f")
 
 
 def test_groups_of_the_production_profiles_are_groups_of_the_limits_file() -> None:

@@ -126,6 +126,11 @@ def test_a_slot_of_a_gpu_that_was_taken_out_is_gone() -> None:
     assert keep_unreadable([WHOLE_B], Inventory(slots=(), gpus=(), unreadable=(lost,))) == ()
 
 
+def test_an_unreadable_gpu_that_tells_its_uuid_keeps_no_slot_of_another_at_its_index() -> None:
+    unreadable = UnreadableGpu(index=0, uuid="GPU-new", why="GPU 0 cannot be read.")
+    assert keep_unreadable([SLICE_OF_A], Inventory(slots=(), gpus=(), unreadable=(unreadable,))) == ()
+
+
 def test_gpu_ten_is_not_gpu_one() -> None:
     lost = UnreadableGpu(index=1, why="GPU 1 is lost.")
     slot = make_slot("MIG-k", "10:1", "GPU-k")

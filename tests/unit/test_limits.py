@@ -276,7 +276,6 @@ def test_known_but_unused_keys_are_listed_and_ignored() -> None:
         "wizard",
         "defaults.gpu_memory",
         "defaults.storage_workspace",
-        "user_overrides.kim.reason",
         "gpu_allocation.enable_mig",
     }
     assert set(load_limits(NEW).unused) == {"policies", "groups.student.aggregate"}

@@ -23,13 +23,12 @@ log = logging.getLogger(__name__)
 
 _WORDS_SECONDS = 3.0
 # Each terminal has a writer of its own: one that is held by Ctrl-S blocks who writes.
-_SAY = (
-    "/bin/sh",
-    "-c",
-    'for terminal in /dev/pts/[0-9]*; do [ -c "$terminal" ] && '
-    "printf '\\r\\n%s\\r\\n' \"$1\" > \"$terminal\" & done; wait",
-    "say",
-)
+_SAY = r"""
+for terminal in /dev/pts/[0-9]*; do
+    [ -c "$terminal" ] && printf '\r\n%s\r\n' "$1" > "$terminal" &
+done
+wait
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +67,8 @@ class DockerEngine(ImageCalls):
         """Return all containers, stopped ones too: one call, and one more for each that is new.
 
         Image, labels and devices of a container never change, so they are asked for once; name and state
-        are from the list, of one moment. `exit_code` is always 0 here: ask `container` for it. One that
-        goes away meanwhile is left out.
+        are from the list, which Docker keeps apart: it can be a moment behind what was just done.
+        `exit_code` is always 0 here: ask `container` for it. One that goes away meanwhile is left out.
 
         Raises:
             EngineUnavailable: any other answer, be it about one container only.
@@ -156,9 +155,10 @@ class DockerEngine(ImageCalls):
             log.debug("the container %s has gone already", container_id[:12])
 
     def _say(self, container_id: str, words: str) -> None:
-        # Never as root: the shell is the image's, so perhaps hers, and could leave a setuid program in a mount.
+        # Not as root: the shell is the image's, so perhaps hers, and could leave a setuid program in a mount.
         with translated("writing to the terminals of the container"):
-            made = self.client.exec_create(container_id, [*_SAY, words], workdir="/")
+            command = ["/bin/sh", "-c", _SAY, "say", words]
+            made = self.client.exec_create(container_id, command, workdir="/")
             self.client.exec_start(made["Id"], detach=True)
             deadline = time.monotonic() + _WORDS_SECONDS
             while self.client.exec_inspect(made["Id"])["Running"] and time.monotonic() < deadline:

@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 _PROBE_MEMORY = 512 * 1024**2
 _PROBE_PIDS = 64
+_NAMELESS = "<none>:<none>"  # what Docker 20.10 calls an image without a name
 # Go's os.ModeDir, as Docker's path stat has it.
 _GO_MODE_DIRECTORY = 1 << 31
 
@@ -51,6 +52,12 @@ class ImageCalls(Connection):
             return None
         labels = (found.get("Config") or {}).get("Labels") or {}
         return ImageInfo(id=found["Id"], labels=dict(labels))
+
+    def image_names(self) -> frozenset[str]:
+        """Return the names of all local images, `repository:tag`; one image may have several."""
+        with translated("listing images"):
+            rows = self.client.images()
+        return frozenset(name for row in rows for name in row["RepoTags"] or () if name != _NAMELESS)
 
     def pull(self, reference: str) -> ImageInfo:
         """Pull an image and return it.

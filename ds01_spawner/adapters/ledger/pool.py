@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
 from ...allocator import PoolView, slot_order
+from ...errors import InventoryUnavailable
 from ...model import LOCAL_NODE, Gpu, Inventory, Mark, MarkKind, Reservation, Slot
 from ..migrations import statements
 from ..migrations.schema import nodes, reservations, slot_marks, slots, to_row
@@ -32,34 +33,46 @@ class PoolRows(Store):
         """Record what `node` has now, and that it was read; its other slots are no longer present."""
         self.write_slots(inventory.slots, now, node=node)
         gpus = [[gpu.uuid, gpu.index, gpu.name, *gpu.compute_capability] for gpu in inventory.gpus]
-        self._write_node(node, read_at=now, problem="", simulated=inventory.simulated, gpus=gpus)
+        healthy = {"problem": "", "detail": "", "simulated": inventory.simulated, "gpus": gpus}
+        self._write_node(node, healthy | {"read_at": now})
 
-    def write_problem(self, problem: str, now: datetime, *, node: str = LOCAL_NODE) -> None:
+    def write_problem(self, problem: InventoryUnavailable, now: datetime, *, node: str = LOCAL_NODE) -> None:
         """Record that the GPUs of `node` could not be read, and why; what was known of them stays."""
-        self._write_node(node, read_at=now, problem=problem)
+        said = {"problem": problem.message, "detail": problem.detail}
+        self._write_node(node, said | {"read_at": now})
 
-    def _write_node(self, node: str, **values: Any) -> None:
+    def _write_node(self, node: str, values: dict[str, Any]) -> None:
         with self._write() as connection:
             changed = connection.execute(sa.update(nodes).where(nodes.c.node == node).values(values))
             if changed.rowcount == 0:
                 first = {"node": node, "simulated": False, "gpus": []} | values
                 connection.execute(sa.insert(nodes).values(first))
 
-    def inventory(self, *, node: str = LOCAL_NODE) -> tuple[Inventory, datetime, str] | None:
-        """Return what was recorded of the GPUs, when, and the problem with them ("" for none).
+    def inventory(self, *, node: str = LOCAL_NODE) -> tuple[Inventory, datetime] | None:
+        """Return what was recorded of the GPUs, and when; None where nobody has ever looked.
 
-        None where they were never read.
+        Raises:
+            InventoryUnavailable: they could not be read then.
         """
         with self._read() as connection:
             row = connection.execute(statements.NODE, {"node": node}).first()
-            if row is None:
-                return None
-            found = tuple(sorted(read_slots(connection, node), key=slot_order))
+            found = read_slots(connection, node)
+        if row is None:
+            return None
+        if row.problem:
+            raise InventoryUnavailable(row.problem, detail=f"{row.detail} (at {row.read_at.isoformat()})")
         gpus = tuple(
             Gpu(uuid=uuid, index=index, name=name, compute_capability=(major, minor))
             for uuid, index, name, major, minor in row.gpus
         )
-        return Inventory(slots=found, gpus=gpus, simulated=row.simulated), row.read_at, row.problem
+        ordered = tuple(sorted(found, key=slot_order))
+        return Inventory(slots=ordered, gpus=gpus, simulated=row.simulated), row.read_at
+
+    def inventory_age(self, now: datetime, *, node: str = LOCAL_NODE) -> timedelta | None:
+        """Return how long ago the GPUs were looked at, whatever came of it; None for never."""
+        with self._read() as connection:
+            row = connection.execute(statements.NODE, {"node": node}).first()
+        return None if row is None else now - row.read_at
 
     def write_slots(self, inventory_slots: Sequence[Slot], now: datetime, *, node: str = LOCAL_NODE) -> None:
         """Record the slots that `node` has now; its others are no longer present.
@@ -91,10 +104,10 @@ class PoolRows(Store):
                 else:
                     connection.execute(sa.insert(slots).values(values))
 
-    def slots(self) -> tuple[Slot, ...]:
-        """Return the slots that are present, of all nodes, in the order of their index."""
+    def slots(self, *, node: str | None = None) -> tuple[Slot, ...]:
+        """Return the slots that are present, of one node or of all, in the order of their index."""
         with self._read() as connection:
-            return tuple(sorted(read_slots(connection), key=slot_order))
+            return tuple(sorted(read_slots(connection, node), key=slot_order))
 
     def known_slots(self, *, node: str = LOCAL_NODE) -> tuple[Slot, ...]:
         """Return the slots that `node` ever had, also those that are no longer present."""

@@ -216,6 +216,7 @@ nodes = sa.Table(
     sa.Column("node", sa.Text, primary_key=True),
     sa.Column("read_at", UtcDateTime, nullable=False),
     sa.Column("problem", sa.Text, nullable=False),
+    sa.Column("detail", sa.Text, nullable=False),
     sa.Column("simulated", sa.Boolean, nullable=False),
     sa.Column("gpus", sa.JSON, nullable=False),
 )

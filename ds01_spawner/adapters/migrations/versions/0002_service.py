@@ -93,6 +93,7 @@ def _create_nodes() -> None:
         sa.Column("node", sa.Text, primary_key=True),
         sa.Column("read_at", _TIME, nullable=False),
         sa.Column("problem", sa.Text, nullable=False),
+        sa.Column("detail", sa.Text, nullable=False),
         sa.Column("simulated", sa.Boolean, nullable=False),
         sa.Column("gpus", sa.JSON, nullable=False),
     )
