@@ -65,13 +65,16 @@ class Repair:
 class Rules:
     """What a plan asks for besides what it sees.
 
-    `hold_of` gives how long a lease outlives its container's stop (None: without end), `is_alive`
-    whether the process that owns a start still runs. `shared_containers_block` is about containers
-    that somebody gave all GPUs: whether they keep every slot from being leased.
+    `hold_of` gives how long a lease outlives its container's stop (None: without end). `is_alive` says
+    whether the process that owns a start or an end still runs; `owner` is the one that plans, and an end
+    that another one has begun is left to it.
+    `shared_containers_block` is about containers that somebody gave all GPUs: whether they keep every
+    slot from being leased.
     """
 
     hold_of: Callable[[Lease], timedelta | None] = lambda _lease: timedelta(0)
     is_alive: Callable[[str], bool] = lambda _owner: True
+    owner: str = ""
     shared_containers_block: bool = False
 
 
@@ -151,6 +154,8 @@ def plan_lease(
     own = [container for container in containers if is_ours(container, lease)]
     if not lease.state.is_live:
         return tuple(_remove_left_overs(lease, own))
+    if lease.ending and lease.owner not in ("", rules.owner) and rules.is_alive(lease.owner):
+        return ()
     why = _find_end(lease, own, now, rules, present)
     if why:
         return _end(lease, own, why)

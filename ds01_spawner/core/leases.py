@@ -16,7 +16,7 @@ from ..allocator import LeaseDraft, PoolView
 from ..errors import NothingFree
 from ..model import FULL_GPU, Container, GpuWish, Lease, LeaseState, Limits, ServerRequest, Slot
 from ..reconcile import Action, Repair, Rules
-from .offers import Offers
+from .offers import STOPPED, Offers
 
 if TYPE_CHECKING:
     from ..adapters.engine import DockerEngine
@@ -97,7 +97,10 @@ class Leases:
         self._patience = queue_patience
         self._queue_limit = queue_limit
         self.rules = Rules(
-            hold_of=self._hold, is_alive=is_alive, shared_containers_block=shared_containers_block
+            hold_of=self._hold,
+            is_alive=is_alive,
+            owner=owner,
+            shared_containers_block=shared_containers_block,
         )
         self.now = clock
         self._locks = tuple(threading.Lock() for _ in range(64))
@@ -250,7 +253,7 @@ class Leases:
         """
         with self._lock_of(lease_id):
             if ended:
-                self._ledger.end(lease_id, self.now(), ended)
+                self._ledger.end(lease_id, self.now(), ended, owner=self._owner)
             return self._settle(lease_id, grace_seconds=grace_seconds)
 
     def settle_unless_busy(self, lease_id: int) -> None:
@@ -289,8 +292,9 @@ class Leases:
         if container is not None and container.is_running:
             self._engine.stop_with_words(container_id, STOPPED_WORDS, grace_seconds=10)
         self._engine.remove(container_id, grace_seconds=1)
-        why = f"{lease.container_name} was removed, since its lease had ended"
-        self._ledger.note(lease, "repaired", why, self.now())
+        name = lease.container_name
+        why = f"Your container {name} was removed: its time was over before it was started again."
+        self._ledger.note(lease, STOPPED, why, self.now())
 
     def _lock_of(self, lease_id: int) -> threading.Lock:
         return self._locks[lease_id % len(self._locks)]
@@ -314,7 +318,7 @@ class Leases:
         log.info("lease %s: %s, since %s", lease.id, repair.action.value, repair.why)
         now = self.now()
         if repair.action is Action.END:
-            return self._ledger.end(lease.id, now, repair.why, seen=lease, kind="repaired")
+            return self._ledger.end(lease.id, now, repair.why, owner=self._owner, seen=lease, kind="repaired")
         if repair.action is Action.REMOVE:
             self._engine.remove(repair.container_id, grace_seconds=grace_seconds)
         elif repair.action is Action.RELEASE:

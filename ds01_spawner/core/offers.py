@@ -32,6 +32,7 @@ from ..model import (
     LeaseState,
     Limits,
     LimitsTexts,
+    MarkKind,
     Mount,
     MountWish,
     ServerRequest,
@@ -42,12 +43,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+STOPPED = "stopped"
+"""The history's word for a container of hers that was stopped without her doing."""
+_OF_LATE = timedelta(days=1)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
     """All that the options form shows of one moment for one person.
 
-    `gpu_problem` is "" or the sentence that says why no GPU can be had at all.
+    `gpu_problem` is "" or the sentence that says why no GPU can be had at all; `notices` are sentences
+    about what happened to her servers without her doing.
     """
 
     availability: tuple[Availability, ...]
@@ -57,6 +63,7 @@ class Offer:
     holdings: Holdings
     simulated: bool
     gpu_problem: str
+    notices: tuple[str, ...]
 
 
 class Offers:
@@ -173,7 +180,20 @@ class Offers:
             holdings=self._ledger.holdings(user),
             simulated=simulated,
             gpu_problem=gpu_problem,
+            notices=self._find_notices(user),
         )
+
+    def _find_notices(self, user: str) -> tuple[str, ...]:
+        """Return what she should know: who else uses her slots, and what was stopped of late."""
+        hers = {slot for lease in self._ledger.live_leases(user) for slot in lease.slots}
+        marks = self._ledger.marks()
+        contested = (
+            f"Your GPU slice is not yours alone: it is {mark.why}. Expect errors, and tell your admin."
+            for mark in marks
+            if mark.kind is MarkKind.CONTESTED and mark.slot in hers
+        )
+        of_late = self._ledger.history(user=user, since=self._now() - _OF_LATE, kind=STOPPED)
+        return (*contested, *(f"{event.at.astimezone():%H:%M}: {event.why}" for event in of_late))
 
     def _base_image(self, request: ServerRequest, architecture: str) -> BaseImage:
         """Return the image that the request builds on: her own, or the catalog's."""

@@ -33,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         format="[%(levelname)1.1s %(asctime)s DS01 service] %(message)s",
         stream=sys.stderr,
     )
+    # It tells at each start that there is nothing to migrate.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

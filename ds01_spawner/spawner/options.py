@@ -95,10 +95,11 @@ class StudentOptions(ServerSettings, PooledCalls):
         except DS01Error as exc:
             self.log.error("the form cannot be shown: %s", exc.detail or exc)
             return form.render_problem(str(exc))
+        notices = (self._judge_link(query, all_profiles) if query else "", *offer.notices)
         return form.render(
             form.FormView(
                 server=shown.display_name or shown.name,
-                notice=self._judge_link(query, all_profiles) if query else "",
+                notice=" ".join(notice for notice in notices if notice),
                 profiles=profiles,
                 availability=offer.availability,
                 limits=offer.limits,

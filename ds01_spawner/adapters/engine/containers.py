@@ -139,20 +139,24 @@ class DockerEngine(ImageCalls):
             return bytes(self.client.logs(container_id, tail=lines)).decode(errors="replace").strip()
 
     def stop_with_words(self, container_id: str, words: str, *, grace_seconds: int = 10) -> None:
-        """Write `words` to the terminals that are open in a container, then stop it. Gone already is fine.
-
-        They reach whoever has a shell there as the container's own user, which is what `mlc-open` opens.
-        That they cannot be written is in the log, and no reason not to stop.
-        """
-        try:
-            self._say(container_id, words)
-        except (docker.errors.NotFound, EngineUnavailable) as exc:
-            log.warning("nobody in the container %s was told: %s", container_id[:12], exc)
+        """Tell who works in a container, then stop it. Gone already is fine."""
+        self.tell(container_id, words)
         try:
             with translated("stopping the container"):
                 self.client.stop(container_id, timeout=grace_seconds)
         except docker.errors.NotFound:
             log.debug("the container %s has gone already", container_id[:12])
+
+    def tell(self, container_id: str, words: str) -> None:
+        """Write `words` to the terminals that are open in a container.
+
+        They reach whoever has a shell there as the container's own user, which is what `mlc-open` opens.
+        That they cannot be written is in the log, and no error.
+        """
+        try:
+            self._say(container_id, words)
+        except (docker.errors.NotFound, EngineUnavailable) as exc:
+            log.warning("nobody in the container %s was told: %s", container_id[:12], exc)
 
     def _say(self, container_id: str, words: str) -> None:
         # Not as root: the shell is the image's, so perhaps hers, and could leave a setuid program in a mount.

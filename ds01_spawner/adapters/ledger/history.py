@@ -16,13 +16,15 @@ class History(Store):
     """What happened; never longer than `store.MOST_EVENTS` lines, whoever prunes or not."""
 
     def history(
-        self, *, user: str = "", since: datetime | None = None, limit: int = 1000
+        self, *, user: str = "", since: datetime | None = None, kind: str = "", limit: int = 1000
     ) -> tuple[Event, ...]:
-        """Return the newest `limit` events, the oldest of them first; of one user, or since a time."""
+        """Return the newest `limit` events, the oldest of them first: a user's, since a time, of a kind."""
         columns = (lease_events, leases.c.server_name)
         wanted = sa.select(*columns).select_from(lease_events.outerjoin(leases))
         if user:
             wanted = wanted.where(lease_events.c.who == user)
+        if kind:
+            wanted = wanted.where(lease_events.c.kind == kind)
         if since is not None:
             wanted = wanted.where(lease_events.c.at >= since)
         with self._read() as connection:

@@ -102,9 +102,16 @@ class Ledger(PoolRows, QueueRows, History):
         return self._change(lease_id, now, "resumed", "", owner=owner, deadline=until)
 
     def end(
-        self, lease_id: int, now: datetime, why: str, *, seen: Lease | None = None, kind: str = "ending"
+        self,
+        lease_id: int,
+        now: datetime,
+        why: str,
+        *,
+        owner: str = "",
+        seen: Lease | None = None,
+        kind: str = "ending",
     ) -> bool:
-        """Record that a live lease is to end: nothing makes it active again, its slots stay taken.
+        """Record that `owner` ends a live lease: nothing makes it active again, its slots stay taken.
 
         False, and nothing recorded, if it was released, or is no more as it was `seen`. `kind` is the
         history's word for it.
@@ -114,7 +121,8 @@ class Ledger(PoolRows, QueueRows, History):
             if lease is None or (seen is not None and lease != seen):
                 return False
             if not lease.ending:
-                connection.execute(sa.update(leases).where(leases.c.id == lease_id).values(ending=why))
+                change = sa.update(leases).where(leases.c.id == lease_id)
+                connection.execute(change.values(ending=why, owner=owner))
                 insert_event(connection, lease_id, now, kind, lease.user, why)
             return True
 

@@ -1,0 +1,283 @@
+"""What an admin asks of the GPUs and does to them: look, give for a time, take back, take out of use.
+
+It guarantees that a lease ends by `Leases.settle` alone, and that each change is in the history with the
+name of who made it. With `dry_run` nothing is changed: the answer says what would be.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from .. import allocator, limits, reconcile
+from ..allocator import LeaseDraft, PoolView, SlotStatus, slot_order
+from ..errors import InventoryUnavailable, RequestRefused
+from ..model import (
+    FULL_GPU,
+    Container,
+    Event,
+    GpuWish,
+    Holdings,
+    Lease,
+    LeaseState,
+    Limits,
+    Mark,
+    MarkKind,
+    QueueEntry,
+    Reservation,
+    Slot,
+)
+from .leases import Leases
+from .offers import Offers
+
+if TYPE_CHECKING:
+    from ..adapters.engine import DockerEngine
+    from ..adapters.ledger import Ledger
+
+# Between the reservation and its hold, should this process be killed there.
+_PENDING = timedelta(minutes=1)
+_TAKEN_BACK = (MarkKind.DRAINED, MarkKind.UNHEALTHY)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allocation:
+    """The slots that a user has until a time; `lease` is None where it would only be so."""
+
+    user: str
+    slots: tuple[Slot, ...]
+    until: datetime
+    lease: Lease | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """A lease that is ended, as it was, and the container that goes with it."""
+
+    lease: Lease
+    container: Container | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remark:
+    """What is done to the marks of one slot: `marks` are put on it, or taken away; none for nothing to do.
+
+    `lease` still has the slot. `fault` is why it stays out of use all the same.
+    """
+
+    slot: Slot
+    marks: tuple[Mark, ...]
+    lease: Lease | None = None
+    fault: str = ""
+
+
+class Admin:
+    """The admin's verbs. `queue_patience` is as in `Leases`."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        engine: DockerEngine,
+        offers: Offers,
+        leases: Leases,
+        queue_patience: timedelta = timedelta(minutes=10),
+    ) -> None:
+        self._ledger = ledger
+        self._engine = engine
+        self._offers = offers
+        self._leases = leases
+        self._patience = queue_patience
+
+    # give ------------------------------------------------------------------------------------------
+
+    def allocate(
+        self,
+        user: str,
+        profile: str,
+        count: int,
+        *,
+        until: datetime,
+        who: str,
+        reason: str = "",
+        hub_groups: Iterable[str] = (),
+        force: bool = False,
+        dry_run: bool = False,
+    ) -> Allocation:
+        """Give a user slots until a time without a server; reconciling leaves her them till then.
+
+        Her limits hold, but for the run time of servers; with `force` they do not. Queue and
+        reservations hold always.
+
+        Raises:
+            RequestRefused: `until` has passed.
+            AccountRefused: no such user.
+            LimitExceeded, NotAllowed, NothingFree, InventoryUnavailable: as for a server.
+        """
+        now = self._leases.now()
+        if until <= now:
+            raise RequestRefused(f"{until.astimezone():%Y-%m-%d %H:%M} is over. Name a time to come.")
+        self._offers.account(user)
+        self._offers.inventory()
+        allowed = self._offers.limits_for(user, hub_groups)
+        if force:
+            allowed = Limits(group=allowed.group, priority=allowed.priority)
+        name = f"allocated-{secrets.token_hex(4)}"
+        draft = LeaseDraft(
+            user=user,
+            # The Hub takes slugs only, and a UID is a number: no server can have either name.
+            server=f"#{name}",
+            container_name=f"{name}._.none",
+            group=allowed.group,
+            nonce=secrets.token_hex(16),
+            created_at=now,
+            deadline=now + _PENDING,
+            runs_until=until,
+        )
+        wish = GpuWish(
+            user=user,
+            profile=profile,
+            count=count,
+            requested_at=now,
+            allow_full_gpu=allowed.allow_full_gpu,
+            priority=allowed.priority,
+            runs_until=until,
+        )
+        decide = self._decider(wish, allowed, draft)
+        if dry_run:
+            return Allocation(user=user, slots=decide(self._ledger.view(user)), until=until, lease=None)
+        by = f"allocated by {who}{', past the limits' if force else ''}"
+        made = self._ledger.reserve(draft, decide)
+        lease = self._ledger.hold(made.id, until, now, _explain(by, reason))
+        known = self.known_slots()
+        return Allocation(
+            user=user, slots=tuple(known[uuid] for uuid in lease.slots), until=until, lease=lease
+        )
+
+    def _decider(
+        self, wish: GpuWish, allowed: Limits, draft: LeaseDraft
+    ) -> Callable[[PoolView], tuple[Slot, ...]]:
+        strategy = self._offers.strategy()
+
+        def decide(view: PoolView) -> tuple[Slot, ...]:
+            full = wish.profile == FULL_GPU
+            limits.check(allowed, view.holdings, slots=wish.count, gpu_share=Fraction(0), full_gpu=full)
+            chosen = allocator.decide(
+                view,
+                wish,
+                draft.created_at,
+                strategy=strategy,
+                patience=self._patience,
+                container_name=draft.container_name,
+            )
+            share = sum((slot.share for slot in chosen), start=Fraction(0))
+            limits.check(allowed, view.holdings, slots=wish.count, gpu_share=share, full_gpu=full)
+            return chosen
+
+        return decide
+
+    # take back -------------------------------------------------------------------------------------
+
+    def release(
+        self, name: str, *, who: str, reason: str = "", force: bool = False, dry_run: bool = False
+    ) -> Release:
+        """End a lease, which is named by its number or by its container's whole name.
+
+        Its container goes with it. One that runs, or is being started, is ended with `force` only.
+
+        Raises:
+            RequestRefused: no live lease of that name, or one that is in use.
+            EngineUnavailable: nobody can say whether it is in use, or the container cannot be removed:
+                then the lease keeps its slots until it can.
+        """
+        lease = self._find_lease(name)
+        container = self._engine.container(lease.container_id or lease.container_name)
+        if container is not None and not reconcile.is_ours(container, lease):
+            container = None
+        if not force:
+            self._refuse_in_use(lease, container)
+        if not dry_run:
+            self._leases.settle(lease.id, ended=_explain(f"released by {who}", reason))
+        return Release(lease=lease, container=container)
+
+    def _find_lease(self, name: str) -> Lease:
+        found = self._ledger.lease(int(name)) if name.isdecimal() else self._ledger.by_container(name)
+        if found is None:
+            raise RequestRefused(f"There is no lease {name!r}. Name its number, or its container.")
+        if not found.state.is_live:
+            raise RequestRefused(f"Lease {name} of {found.user} ({found.container_name}) has ended already.")
+        return found
+
+    def _refuse_in_use(self, lease: Lease, container: Container | None) -> None:
+        whose = f"Lease {lease.id} of {lease.user} ({lease.container_name})"
+        if container is not None and container.is_running:
+            raise RequestRefused(
+                f"{whose} is in use: its container runs. Stop the server in the Hub, or force its end."
+            )
+        if lease.state is LeaseState.PENDING and not self._is_stale(lease):
+            raise RequestRefused(f"{whose} is just being started. Wait for the start, or force its end.")
+
+    def _is_stale(self, lease: Lease) -> bool:
+        is_over = lease.deadline is not None and lease.deadline <= self._leases.now()
+        return is_over or not self._leases.rules.is_alive(lease.owner)
+
+    # take out of use -------------------------------------------------------------------------------
+
+    def drain(self, name: str, *, who: str, reason: str = "", dry_run: bool = False) -> tuple[Remark, ...]:
+        """Hand out a slot no more, or all of a GPU; whoever has it keeps it until she is done.
+
+        `name` is an index or a UUID.
+
+        Raises:
+            RequestRefused: no such slot.
+        """
+        now, marks = self._leases.now(), self._ledger.marks()
+        before = {mark.slot: mark.why for mark in marks if mark.kind is MarkKind.DRAINED}
+        holders = {uuid: lease for lease in self._ledger.live_leases() for uuid in lease.slots}
+        done = []
+        for slot in self._find_slots(name):
+            mark = Mark(slot=slot.uuid, kind=MarkKind.DRAINED, why=reason, since=now, who=who, node=slot.node)
+            # Once more without a reason must not take the first one away.
+            is_new = slot.uuid not in before or bool(reason and reason != before[slot.uuid])
+            if is_new and not dry_run:
+                self._ledger.mark(mark, kind="drained")
+            marked = (mark,) if is_new else ()
+            done.append(Remark(slot=slot, marks=marked, lease=holders.get(slot.uuid), fault=slot.fault))
+        return tuple(done)
+
+    def undrain(self, name: str, *, who: str, dry_run: bool = False) -> tuple[Remark, ...]:
+        """Hand out a slot again, or all of a GPU, be it that it was drained or reported an error.
+
+        Raises:
+            RequestRefused: no such slot.
+        """
+        now, marks = self._leases.now(), self._ledger.marks()
+        done = []
+        for slot in self._find_slots(name):
+            off = tuple(mark for mark in marks if mark.slot == slot.uuid and mark.kind in _TAKEN_BACK)
+            if not dry_run:
+                for mark in off:
+                    self._ledger.unmark(mark, now, who=who, why="in use again", kind="undrained")
+            done.append(Remark(slot=slot, marks=off, fault=slot.fault))
+        return tuple(done)
+
+    def _find_slots(self, name: str) -> tuple[Slot, ...]:
+        """Return the present slots that an index or a UUID means, else what the machine had by that UUID."""
+        present = self._ledger.slots()
+        found = [
+            slot
+            for slot in present
+            if name in (slot.index, slot.index.partition(":")[0], slot.uuid, slot.gpu_uuid)
+        ] or [slot for slot in self._ledger.known_slots() if name in (slot.uuid, slot.gpu_uuid)]
+        if not found:
+            raise RequestRefused(
+                f"There is no slot {name!r} on this machine. Name one by its index (0, or 0:1) or its UUID."
+            )
+        return tuple(sorted(found, key=slot_order))
+
+
+def _explain(what: str, reason: str) -> str:
+    return f"{what}: {reason}" if reason else what
