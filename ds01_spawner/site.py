@@ -27,7 +27,7 @@ from .adapters.ledger import Ledger
 from .adapters.mounts import open_mounts
 from .adapters.site_files import read_catalog, read_limits
 from .catalog import SEARCH_PATHS
-from .core import Core, Images, Leases, Offers, Upkeep
+from .core import Admin, Core, Images, Leases, Offers, Upkeep
 from .image import DEFAULT_BASE_PACKAGES, DEFAULT_BASE_SYSTEM_PACKAGES, DEFAULT_USE_CASES
 from .model import Account, Inventory
 
@@ -291,7 +291,14 @@ class DS01(LoggingConfigurable):
             read_inventory=self.read_inventory,
             history=timedelta(days=self.history_days),
         )
-        return Core(offers=offers, images=self._images(), leases=leases, upkeep=upkeep)
+        admin = Admin(
+            ledger=ledger,
+            engine=self.engine,
+            offers=offers,
+            leases=leases,
+            queue_patience=timedelta(seconds=self.queue_patience),
+        )
+        return Core(offers=offers, images=self._images(), leases=leases, upkeep=upkeep, admin=admin)
 
     def _images(self) -> Images:
         command = self.docker_command

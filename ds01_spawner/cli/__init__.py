@@ -1,8 +1,9 @@
 """The `ds01` command: what an admin asks of the site from a shell.
 
-What a script wants is on stdout, whatever is said to a person on stderr. The commands here read the
-admin's files, and the GPUs where the architecture is left open: they open no ledger and ask no
-Docker. They start quickly, since JupyterHub is imported for `--config` only.
+What a script wants is on stdout, whatever is said to a person on stderr. `catalog` and `limits` read the
+admin's files, and the GPUs where the architecture is left open. `gpu` and `reconcile` use the ledger and
+the Docker that the Hub's settings name, as the Hub does. All start quickly, since JupyterHub is imported
+for these settings only.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from ..errors import ConfigBroken, DS01Error
-from . import catalog, limits
-from .sources import find_sources
+from . import catalog, gpu, limits, reconcile
+from .sources import find_config, find_sources
 
 _DONE, _FAILED, _MISUSED = 0, 1, 2
 
@@ -28,7 +29,8 @@ exit status:
   2  the arguments, or the file named by --config, cannot be used
 
 Without --config, --catalog and --limits, the files are searched where AIME and
-DS01 install them.
+DS01 install them. `gpu` and `reconcile` need the Hub's settings: --config, else
+$DS01_CONFIG, else /etc/jupyterhub/jupyterhub_config.py; mostly as root.
 """
 
 
@@ -52,8 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     try:
+        config_file = getattr(options, "config_file", "")
         sources = find_sources(
-            config_file=getattr(options, "config_file", ""),
+            config_file=find_config(config_file) if options.needs_hub else config_file,
             catalog_file=getattr(options, "catalog_file", ""),
             limits_file=getattr(options, "limits_file", ""),
         )
@@ -78,16 +81,19 @@ def build_parser() -> argparse.ArgumentParser:
     files = _files_parser()
     parser = argparse.ArgumentParser(
         prog="ds01",
-        description="Ask what DS01 Spawner offers on this machine, and to whom.",
+        description="Ask what DS01 Spawner offers on this machine, who has it, and look after it.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         parents=[files],
         allow_abbrev=False,
     )
+    parser.set_defaults(needs_hub=False)
     parser.add_argument("--version", action="version", version=f"ds01 {version('ds01-spawner')}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     catalog.add_commands(commands, files)
     limits.add_command(commands, files)
+    gpu.add_commands(commands, files)
+    reconcile.add_command(commands, files)
     return parser
 
 

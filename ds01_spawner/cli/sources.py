@@ -1,8 +1,12 @@
-"""Where the reading commands read: the Hub's own settings, or files named on the command line."""
+"""Where the commands read: the Hub's own settings, or files named on the command line.
+
+What asks the ledger or Docker needs the Hub's settings, and the rights of who runs the Hub.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Mapping
@@ -12,12 +16,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import inventory
-from ..errors import ConfigBroken, InventoryUnavailable
+from ..errors import ConfigBroken, InventoryUnavailable, LedgerUnavailable
 from ..limits import DEFAULT_SLICE_PATTERN
 from ..model import Inventory
 
 if TYPE_CHECKING:
+    from ..core import Core
     from ..site import DS01
+
+HUB_CONFIG = "/etc/jupyterhub/jupyterhub_config.py"
+_SQLITE_FILE = re.compile(r"sqlite(?:\+\w+)?:///(.+)")
 
 
 def _read_nvml() -> Inventory:
@@ -28,9 +36,10 @@ def _read_nvml() -> Inventory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
-    """What of the site's settings the reading commands need; an empty file name means search for it.
+    """What of the site's settings the commands need; an empty file name means search for it.
 
-    `hub_groups` are the users of each of the Hub's groups, as far as its settings name them.
+    `hub_groups` are the users of each of the Hub's groups, as far as its settings name them. `site` is
+    there where a file of the Hub's settings was read.
     """
 
     catalog_file: str = ""
@@ -39,6 +48,63 @@ class Sources:
     slice_pattern: str = DEFAULT_SLICE_PATTERN
     hub_groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     read_inventory: Callable[[], Inventory] = _read_nvml
+    site: DS01 | None = None
+
+    def groups_of(self, user: str) -> tuple[str, ...]:
+        """Return the Hub's groups of a user, as far as its settings name them."""
+        return tuple(name for name, users in self.hub_groups.items() if user in users)
+
+
+def find_config(named: str) -> str:
+    """Return the Hub's settings file: the one that is `named`, else `$DS01_CONFIG`, else the usual one.
+
+    Raises:
+        ConfigBroken: neither is named, and the usual one does not exist.
+    """
+    found = named or os.environ.get("DS01_CONFIG", "")
+    if not found and not _exists(HUB_CONFIG):
+        raise ConfigBroken(
+            "This command needs the Hub's jupyterhub_config.py, which says where ledger and Docker are. Name it "
+            f"with --config or in $DS01_CONFIG, or put it at {HUB_CONFIG}."
+        )
+    return found or HUB_CONFIG
+
+
+def open_core(sources: Sources) -> Core:
+    """Return the use cases on the ledger and the Docker that the Hub has.
+
+    Raises:
+        LedgerUnavailable: it is not there yet, or not for this user.
+    """
+    site = sources.site
+    assert site is not None
+    if sources.limits_file:
+        site.limits_file = sources.limits_file
+    found = _SQLITE_FILE.fullmatch(site.ledger_url)
+    # Opened, it would be made: by whoever asks, and perhaps in the wrong place.
+    if found is not None and not _exists(found[1]):
+        raise LedgerUnavailable(
+            "Nobody has leased anything yet: the ledger is made when the Hub or its service starts. "
+            "Start it, or name another file of its settings with --config.",
+            detail=f"there is no file {found[1]}",
+        )
+    if found is not None and not os.access(found[1], os.R_OK | os.W_OK, effective_ids=True):
+        raise LedgerUnavailable(
+            "Only root, and the user who runs the Hub, may use the ledger. Run this command with sudo.",
+            detail=f"{found[1]} cannot be read and written",
+        )
+    return site.core
+
+
+def _exists(path: str) -> bool:
+    """Whether a file is there, or may be: who may not look into its folder is told so later."""
+    try:
+        os.stat(path)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def find_sources(*, config_file: str = "", catalog_file: str = "", limits_file: str = "") -> Sources:
@@ -56,6 +122,8 @@ def find_sources(*, config_file: str = "", catalog_file: str = "", limits_file: 
 
 
 def _read_config(path: Path) -> Sources:
+    if _exists(str(path)) and not os.access(path, os.R_OK, effective_ids=True):
+        raise ConfigBroken(f"Only root may read the Hub's settings in {path}. Run this command with sudo.")
     if not path.is_file():
         raise ConfigBroken(f"There is no file {path}. Name the Hub's jupyterhub_config.py with --config.")
     try:
@@ -75,6 +143,7 @@ def _read_config(path: Path) -> Sources:
         slice_pattern=site.slice_pattern,
         hub_groups=hub_groups,
         read_inventory=site.read_inventory,
+        site=site,
     )
 
 

@@ -1,9 +1,26 @@
-"""Plain text for a terminal: aligned columns, and JSON that a script can rely on."""
+"""Text for a terminal: aligned columns, tables with headings and colours, and JSON that a script can rely on.
+
+What comes from students and containers is shown, never obeyed: no character of it moves the cursor.
+"""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+Cell = str | tuple[str, str]
+"""A text, or a text and its style in rich's words (`bold red`)."""
+Block = tuple[str, Sequence[Sequence[Cell]]]
+"""A title, "" for none, and rows."""
+
+# Where nobody looks on, a line is as long as it is: what reads it may search for words.
+_UNLIMITED_COLUMNS = 1000
+_NARROWEST = 20
 
 
 def align(rows: Sequence[Sequence[str]], *, indent: str = "") -> str:
@@ -16,3 +33,64 @@ def align(rows: Sequence[Sequence[str]], *, indent: str = "") -> str:
 def print_json(value: object) -> None:
     """Print a value for scripts; its keys are documented in the command's help."""
     print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_table(headings: Sequence[str], blocks: Sequence[Block]) -> None:
+    """Print rows under headings, those of all blocks in the same columns, a block's title above its rows.
+
+    A column that is empty in every row is left out. The last one is broken into lines where the terminal
+    is too narrow.
+    """
+    # Imported here, since `ds01` is to start at once.
+    from rich.console import Console
+    from rich.padding import Padding
+    from rich.text import Text
+
+    rows = [row for _, block in blocks for row in block]
+    used = [place for place in range(len(headings)) if any(_text(row[place]) for row in rows)]
+    indent = 1 if any(title for title, _ in blocks) else 0
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else _UNLIMITED_COLUMNS)
+    with console.capture() as printed:
+        for title, block in [("", [[(heading, "dim") for heading in headings]]), *blocks]:
+            if title:
+                console.print(Text(show(title), style="bold"))
+            console.print(Padding(_lay_out(headings, rows, used, block), (0, 0, 0, indent)))
+    print("\n".join(line.rstrip() for line in printed.get().splitlines()))
+
+
+def _lay_out(
+    headings: Sequence[str],
+    rows: Sequence[Sequence[Cell]],
+    used: Sequence[int],
+    block: Sequence[Sequence[Cell]],
+) -> Table:
+    """Return a block as a table whose columns are as wide as all `rows` need."""
+    from rich.cells import cell_len
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    for place in used:
+        width = max(cell_len(_text(row[place])) for row in [headings, *rows])
+        if place < len(headings) - 1:
+            table.add_column(width=width, no_wrap=True)
+        else:
+            table.add_column(min_width=min(width, _NARROWEST))
+    for row in block:
+        table.add_row(*(Text(_text(row[place]), style=_style(row[place])) for place in used))
+    return table
+
+
+def show(text: str) -> str:
+    """Return a text with a mark in place of each character that a terminal would act on."""
+    return "".join(
+        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text
+    )
+
+
+def _text(cell: Cell) -> str:
+    return show(cell if isinstance(cell, str) else cell[0])
+
+
+def _style(cell: Cell) -> str:
+    return "" if isinstance(cell, str) else cell[1]

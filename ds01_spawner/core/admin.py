@@ -1,4 +1,4 @@
-"""What an admin asks of the GPUs and does to them: look, give for a time, take back, take out of use.
+"""What an admin does to the GPUs: give them for a time, take them back, take them out of use.
 
 It guarantees that a lease ends by `Leases.settle` alone, and that each change is in the history with the
 name of who made it. With `dry_run` nothing is changed: the answer says what would be.
@@ -6,33 +6,31 @@ name of who made it. With `dry_run` nothing is changed: the answer says what wou
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from .. import allocator, limits, reconcile
-from ..allocator import LeaseDraft, PoolView, SlotStatus, slot_order
-from ..errors import InventoryUnavailable, RequestRefused
+from ..allocator import LeaseDraft, PoolView, slot_order
+from ..errors import RequestRefused
 from ..model import (
     FULL_GPU,
     Container,
-    Event,
     GpuWish,
-    Holdings,
     Lease,
     LeaseState,
     Limits,
     Mark,
     MarkKind,
-    QueueEntry,
-    Reservation,
     Slot,
 )
 from .leases import Leases
-from .offers import Offers
+from .offers import STOPPED, Offers
+from .overview import Inspector
 
 if TYPE_CHECKING:
     from ..adapters.engine import DockerEngine
@@ -40,6 +38,8 @@ if TYPE_CHECKING:
 
 # Between the reservation and its hold, should this process be killed there.
 _PENDING = timedelta(minutes=1)
+# More digits are no lease's, and no database's integer.
+_NUMBER = re.compile(r"[0-9]{1,9}")
 _TAKEN_BACK = (MarkKind.DRAINED, MarkKind.UNHEALTHY)
 
 
@@ -55,14 +55,15 @@ class Allocation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """A lease that is ended, as it was, and the container that goes with it."""
+    """A lease as it was, the container that goes with it, and whether the lease has ended by now."""
 
     lease: Lease
     container: Container | None
+    is_over: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Remark:
+class MarkChange:
     """What is done to the marks of one slot: `marks` are put on it, or taken away; none for nothing to do.
 
     `lease` still has the slot. `fault` is why it stays out of use all the same.
@@ -74,8 +75,8 @@ class Remark:
     fault: str = ""
 
 
-class Admin:
-    """The admin's verbs. `queue_patience` is as in `Leases`."""
+class Admin(Inspector):
+    """The admin's verbs, with those that only look. `queue_patience` is as in `Leases`."""
 
     def __init__(
         self,
@@ -86,10 +87,8 @@ class Admin:
         leases: Leases,
         queue_patience: timedelta = timedelta(minutes=10),
     ) -> None:
-        self._ledger = ledger
+        super().__init__(ledger=ledger, offers=offers, leases=leases)
         self._engine = engine
-        self._offers = offers
-        self._leases = leases
         self._patience = queue_patience
 
     # give ------------------------------------------------------------------------------------------
@@ -199,12 +198,18 @@ class Admin:
             container = None
         if not force:
             self._refuse_in_use(lease, container)
-        if not dry_run:
-            self._leases.settle(lease.id, ended=_explain(f"released by {who}", reason))
-        return Release(lease=lease, container=container)
+        if dry_run:
+            return Release(lease=lease, container=container, is_over=False)
+        after = self._leases.settle(lease.id, ended=_explain(f"released by {who}", reason))
+        if container is not None:
+            words = _explain(f"Your container {lease.container_name} was ended by an admin", reason)
+            self._ledger.note(lease, STOPPED, words, self._leases.now())
+        is_over = after is None or not after.state.is_live
+        return Release(lease=lease, container=container, is_over=is_over)
 
     def _find_lease(self, name: str) -> Lease:
-        found = self._ledger.lease(int(name)) if name.isdecimal() else self._ledger.by_container(name)
+        is_number = _NUMBER.fullmatch(name) is not None
+        found = self._ledger.lease(int(name)) if is_number else self._ledger.by_container(name)
         if found is None:
             raise RequestRefused(f"There is no lease {name!r}. Name its number, or its container.")
         if not found.state.is_live:
@@ -226,7 +231,9 @@ class Admin:
 
     # take out of use -------------------------------------------------------------------------------
 
-    def drain(self, name: str, *, who: str, reason: str = "", dry_run: bool = False) -> tuple[Remark, ...]:
+    def drain(
+        self, name: str, *, who: str, reason: str = "", dry_run: bool = False
+    ) -> tuple[MarkChange, ...]:
         """Hand out a slot no more, or all of a GPU; whoever has it keeps it until she is done.
 
         `name` is an index or a UUID.
@@ -245,10 +252,10 @@ class Admin:
             if is_new and not dry_run:
                 self._ledger.mark(mark, kind="drained")
             marked = (mark,) if is_new else ()
-            done.append(Remark(slot=slot, marks=marked, lease=holders.get(slot.uuid), fault=slot.fault))
+            done.append(MarkChange(slot=slot, marks=marked, lease=holders.get(slot.uuid), fault=slot.fault))
         return tuple(done)
 
-    def undrain(self, name: str, *, who: str, dry_run: bool = False) -> tuple[Remark, ...]:
+    def undrain(self, name: str, *, who: str, dry_run: bool = False) -> tuple[MarkChange, ...]:
         """Hand out a slot again, or all of a GPU, be it that it was drained or reported an error.
 
         Raises:
@@ -261,7 +268,7 @@ class Admin:
             if not dry_run:
                 for mark in off:
                     self._ledger.unmark(mark, now, who=who, why="in use again", kind="undrained")
-            done.append(Remark(slot=slot, marks=off, fault=slot.fault))
+            done.append(MarkChange(slot=slot, marks=off, fault=slot.fault))
         return tuple(done)
 
     def _find_slots(self, name: str) -> tuple[Slot, ...]:

@@ -1,4 +1,4 @@
-"""Start the service: settings, lock, and the signals that end it."""
+"""Start the service: its parent, its settings, its lock, and the signals that end it."""
 
 from __future__ import annotations
 
@@ -8,25 +8,23 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from traitlets.config import Config
-
-from ..adapters.hub import HubClient
-from ..adapters.lock_file import hold_lock
 from ..adapters.processes import end_with_parent
-from ..site import DS01, read_config
-from .loop import Loop
 
 log = logging.getLogger("ds01_spawner.service")
 
-SERVICE_NAME = "ds01"
-"""Its name in `c.JupyterHub.services`."""
+_ENDING = (signal.SIGTERM, signal.SIGINT)
+_FAILED = 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run until SIGTERM or SIGINT, or until the process that started this one ends."""
+    """Run until SIGTERM or SIGINT, or until the process that started this one ends; returns the status."""
+    # Before anything that takes time: a Hub that was killed starts a new service, and an old one that
+    # stayed would keep it from the lock.
+    if not end_with_parent():
+        return 0
     options = _parse(arguments)
     logging.basicConfig(
         level=logging.INFO,
@@ -35,47 +33,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     # It tells at each start that there is nothing to migrate.
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    # A Hub that was killed starts a new service; this one would keep it from the lock.
-    if not end_with_parent():
-        return 0
-    config = read_config(options.config)
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    stop, failures = threading.Event(), list[BaseException]()
+
+    def run() -> None:
+        try:
+            _run(options.config, stop)
+        # Nothing is swallowed: the process ends with it, and whoever started it starts it again.
+        except BaseException as exc:
+            log.critical("the service fails", exc_info=exc)
+            failures.append(exc)
+
+    worker = threading.Thread(target=run, name="loop")
+    worker.start()
+    while worker.is_alive() and signal.sigtimedwait(_ENDING, 1) is None:
+        pass
+    stop.set()
+    worker.join()
+    return _FAILED if failures else 0
+
+
+def _run(config_file: Path, stop: threading.Event) -> None:
+    from ..adapters.lock_file import hold_lock
+    from ..site import DS01, read_config
+    from .loop import Loop
+    from .settings import find_hub, open_hub
+
+    config = read_config(config_file)
     site = DS01(config=config)
     with hold_lock(Path(f"{site.socket_path}.lock"), stop) as is_ours:
         if is_ours:
             Loop(site, open_hub(find_hub(os.environ, config)), stop).run()
-    return 0
-
-
-def find_hub(environ: Mapping[str, str], config: Config) -> tuple[str, str] | None:
-    """Return the API's address and the token of the Hub: the one that started this, else that of `config`.
-
-    None where neither has a token for this service.
-    """
-    url, token = environ.get("JUPYTERHUB_API_URL", ""), environ.get("JUPYTERHUB_API_TOKEN", "")
-    if url and token:
-        return url, token
-    hub = config.JupyterHub
-    tokens = [one.get("api_token") for one in hub.get("services", ()) if one.get("name") == SERVICE_NAME]
-    if not any(tokens):
-        return None
-    base = hub.get("base_url", "/").strip("/")
-    address = f"http://{hub.get('hub_ip') or '127.0.0.1'}:{hub.get('hub_port', 8081)}"
-    return "/".join(part for part in (address, base, "hub/api") if part), str(tokens[0])
-
-
-def open_hub(found: tuple[str, str] | None) -> HubClient | None:
-    """Return the client of the Hub that was found; without one, say what is missed."""
-    if found is not None:
-        return HubClient(api_url=found[0], token=found[1])
-    log.warning(
-        "the Hub's settings have no service %s with a token: a server that is started over SSH stays unknown "
-        "to the Hub until its owner starts it there",
-        SERVICE_NAME,
-    )
-    return None
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

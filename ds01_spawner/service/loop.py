@@ -12,8 +12,7 @@ from pathlib import Path
 from ..adapters import box, nvml
 from ..adapters.engine.events import watch
 from ..adapters.hub import HubClient
-from ..core import Core
-from ..errors import DS01Error
+from ..errors import DS01Error, RequestRefused
 from ..site import DS01
 
 log = logging.getLogger(__name__)
@@ -38,7 +37,7 @@ class Loop:
         self._stop = stop
         self._wake = threading.Event()
         self._interval = timedelta(seconds=site.service_interval_seconds)
-        self._read_slots_at = self._pruned_at = float("-inf")
+        self._read_slots_at = self._pruned_at = self._hub_asked_at = float("-inf")
         self._asked: dict[int, float] = {}
         self._problem = ""
 
@@ -58,18 +57,18 @@ class Loop:
     def _look(self) -> timedelta:
         """Look at everything once; returns how long to sleep at most."""
         self._wake.clear()
-        try:
-            core = self._site.core
-            core.upkeep.reconcile()
-            self._read_slots(core)
-            self._ask_hub(core)
-            self._prune(core)
-            pause = core.upkeep.next_look(self._interval, _SOON)
-        except DS01Error as exc:
-            self._tell_once(exc.detail or str(exc))
-            return min(_SOON, self._interval)
-        self._tell_once("")
-        return pause
+        problems = []
+        for step in (self._reconcile, self._read_slots, self._ask_hub, self._prune):
+            try:
+                step()
+            except DS01Error as exc:
+                # One part of the site that is broken must not keep the others from being looked after.
+                problems.append(str(exc.detail or exc))
+        self._tell_once("; ".join(dict.fromkeys(problems)))
+        soon = min(_SOON, self._interval)
+        if problems or time.monotonic() < self._hub_asked_at + soon.total_seconds():
+            return soon
+        return self._site.core.upkeep.next_look(self._interval, soon)
 
     def _tell_once(self, problem: str) -> None:
         if problem and problem != self._problem:
@@ -78,37 +77,45 @@ class Loop:
             log.info("all is well again")
         self._problem = problem
 
-    def _read_slots(self, core: Core) -> None:
+    def _reconcile(self) -> None:
+        self._site.core.upkeep.reconcile()
+
+    def _read_slots(self) -> None:
         now = time.monotonic()
         if now < self._read_slots_at + self._interval.total_seconds():
             return
-        core.upkeep.refresh_slots()
-        core.upkeep.refresh_reservations()
+        self._site.core.upkeep.refresh_slots()
+        self._site.core.upkeep.refresh_reservations()
         self._read_slots_at = now
 
-    def _prune(self, core: Core) -> None:
+    def _prune(self) -> None:
         if time.monotonic() >= self._pruned_at + _PRUNE_SECONDS:
-            core.upkeep.prune()
+            self._site.core.upkeep.prune()
             self._pruned_at = time.monotonic()
 
-    def _ask_hub(self, core: Core) -> None:
+    def _ask_hub(self) -> None:
         """Let the Hub start, and so adopt, the servers whose containers run without its knowledge."""
-        if self._hub is None:
-            return
         hub = self._hub
+        soon = min(_SOON, self._interval).total_seconds()
+        if hub is None or time.monotonic() < self._hub_asked_at + soon:
+            return
+        self._hub_asked_at = time.monotonic()
         logins: dict[str, str] = {}
 
         def list_servers() -> set[tuple[str, str]]:
             logins.update({self._site.log_in_as(name): name for name in hub.user_names()})
             return {(self._site.log_in_as(one.user), one.server) for one in hub.servers()}
 
-        for lease in core.upkeep.find_forgotten(list_servers):
+        for lease in self._site.core.upkeep.find_forgotten(list_servers):
             name, now = logins.get(lease.user), time.monotonic()
             if name is None or now < self._asked.get(lease.id, float("-inf")) + _ASK_AGAIN_SECONDS:
                 continue
             self._asked[lease.id] = now
             log.info("%s runs and the Hub does not know it: asking for its start", lease.container_name)
-            hub.start(name, lease.server)
+            try:
+                hub.start(name, lease.server)
+            except RequestRefused as exc:
+                log.warning("the Hub does not start %s: %s", lease.container_name, exc)
 
     def _keep_up(self, follow: Callable[[], None]) -> None:
         """Follow a stream, and begin again whenever it ends."""

@@ -21,7 +21,7 @@ from ds01_spawner import DS01Spawner, request
 from ds01_spawner.image import DEFAULT_USE_CASES
 from ds01_spawner.limits import load_limits
 from ds01_spawner.model import ServerDefaults
-from ds01_spawner.service.__main__ import find_hub
+from ds01_spawner.service.settings import find_hub
 from ds01_spawner.site import DS01
 from ds01_spawner.spawner.settings import ServerSettings
 

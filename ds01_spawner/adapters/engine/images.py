@@ -98,6 +98,9 @@ class ImageCalls(Connection):
         except docker.errors.NotFound:
             log.debug("the tag %s has gone already", name)
         except EngineUnavailable as exc:
+            if getattr(exc.__cause__, "status_code", None) != 409:
+                raise
+            # Somebody else runs a container of it, and it is the image's only name.
             log.warning("the tag %s stays: %s", name, exc.detail)
 
     def probe(self, reference: str) -> BaseProbe:

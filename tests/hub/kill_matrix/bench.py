@@ -1,0 +1,63 @@
+"""One Hub on an Engine of its own, both to be killed as often as wanted."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+
+from ...conftest import ROOT, PrivateEngine, run_tool
+from ..conftest import signed_in, tagged
+from ..docker_link import DockerLink
+from ..hub import Hub
+from ..lab import Lab
+from .steps import SMALL
+
+# Beside the one that all other tests share: these kill it.
+DIRECTORY = ROOT / ".cache" / "engine-kill-matrix"
+
+# As a lab has it: nothing is noticed sooner than there.
+SETTINGS = {
+    "JupyterHub": {"tornado_settings": {"slow_spawn_timeout": 1, "slow_stop_timeout": 1}},
+    "Spawner": {"poll_interval": 30},
+    "DS01": {"queue_limit": 20, "service_interval_seconds": 60},
+}
+
+
+class SturdyLink(DockerLink):
+    """A way to a Docker that may be away: who calls it then is turned away."""
+
+    def _serve(self, client: object) -> None:
+        try:
+            super()._serve(client)  # type: ignore[arg-type]
+        except OSError:
+            return
+
+
+class Bench:
+    """A Hub, the way from it to Docker, and what of it is warm.
+
+    The first start of a Hub looks into the image; `is_warm` is whether that is done.
+    """
+
+    def __init__(self, engine: PrivateEngine, *, proxy: Path, nvml: Path, scratch: Path) -> None:
+        self._stack = ExitStack()
+        self.directory = DIRECTORY
+        self.socket = Path(engine.docker_host.removeprefix("unix://"))
+        self.link = SturdyLink(scratch / "docker.sock", engine.docker_host)
+        self._stack.callback(self.link.cut)
+        lab = Lab(engine.cdi_directory)
+        self._stack.callback(lab.remove)
+        self._stack.enter_context(tagged(engine, lab.base.image))
+        self.hub = Hub(
+            lab, engine, proxy=proxy, nvml=nvml, docker_host=self.link.docker_host, settings=SETTINGS
+        )
+        self._stack.callback(self.hub.remove)
+        self.is_warm = False
+        self.hub.start()
+
+    def close(self) -> None:
+        """End the Hub, and take away all that it left."""
+        self._stack.close()

@@ -1,0 +1,234 @@
+"""One machine with its Docker, its GPUs and its ledger, and the processes that use the three.
+
+`core.Leases`, `core.Upkeep`, `core.Admin` and `core.Offers` are the real ones on the real ledger, a SQLite
+file. The clock, the GPUs and Docker are values that move when a test says so. Each process has its own
+`core` and its own `Line`; they share nothing but Docker and the file.
+"""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta, timezone
+from pathlib import Path, PurePosixPath
+
+from ds01_spawner import mlc
+from ds01_spawner.adapters.ledger import Ledger
+from ds01_spawner.core import Admin, Leases, Offers, Upkeep
+from ds01_spawner.errors import DS01Error
+from ds01_spawner.limits import LimitsFile, load_limits
+from ds01_spawner.model import Account, Container, Reservation
+
+from .daemon import Daemon, Engine
+from .hardware import Hardware
+from .line import Line, Moment, What, WiredLedger
+
+START = datetime(2026, 3, 1, 12, 0, tzinfo=timezone.utc)
+START_DEADLINE = timedelta(minutes=5)
+PATIENCE = timedelta(minutes=10)
+HISTORY = timedelta(days=7)
+QUEUE_LIMIT = 3
+
+# Holds of no time, of a while and without an end; limits that bind soon.
+LIMITS = load_limits(
+    """
+defaults:
+  max_gpu_slots: 2
+  max_gpu_slots_per_container: 2
+  max_gpu_equivalents: 1.0
+  max_containers_per_user: 2
+  allow_full_gpu: true
+  priority: 10
+  max_runtime_h: 12
+  gpu_hold_after_stop_h: 0.25
+  container_hold_after_stop_h: 0.5
+default_group: student
+groups:
+  student: {}
+  guest:
+    members: [bob]
+    max_gpu_slots: 1
+    gpu_hold_after_stop_h: 0
+    container_hold_after_stop_h: 0
+  researcher:
+    members: [eve]
+    priority: 50
+    max_gpu_slots: null
+    max_runtime_h: null
+    gpu_hold_after_stop_h: 2
+    container_hold_after_stop_h: null
+"""
+)
+UIDS = {"ada": 3001, "bob": 3002, "eve": 3003}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Server:
+    """One server of one user, by the Hub's name of it."""
+
+    user: str
+    name: str
+
+    @property
+    def container_name(self) -> str:
+        return mlc.container_name(self.name, UIDS[self.user])
+
+
+SERVERS = tuple(Server(user, name) for user, name in itertools.product(UIDS, ("", "vision")))
+
+
+class _Offers(Offers):
+    """What is offered by limits that were read once."""
+
+    file: Callable[[], LimitsFile]
+
+    def limits_file(self) -> LimitsFile | None:
+        return self.file()
+
+
+class WatchedLedger(Ledger):
+    """The real ledger, which asks `witness` before a slot becomes free."""
+
+    witness: Callable[[int], None]
+
+    def release(self, lease_id: int, now: datetime, why: str) -> bool:
+        self.witness(lease_id)
+        return super().release(lease_id, now, why)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """One process of ours, by the name that the ledger knows it under."""
+
+    name: str
+    line: Line
+    engine: Engine
+    leases: Leases
+    upkeep: Upkeep
+    admin: Admin
+
+
+class World:
+    """All that there is. `happen` is called for what others do in the middle of a process's work."""
+
+    def __init__(self, *, shared_containers_block: bool, happen: Callable[[Moment], None]) -> None:
+        self.now = START
+        self.hardware = Hardware()
+        self.daemon = Daemon(self.hardware.find_missing)
+        self.reservations: tuple[Reservation, ...] = ()
+        self.dead: set[str] = set()
+        self.shared_containers_block = shared_containers_block
+        self._happen = happen
+        self._numbers = itertools.count(1)
+        self._folder = Path(tempfile.mkdtemp(prefix="ds01-", dir=find_fast_folder()))
+        self.ledger = WatchedLedger(f"sqlite:///{self._folder / 'ledger.sqlite'}")
+        self.ledger.witness = self._watch_release
+        self.service = self.begin("service")
+        self.look(self.service)
+
+    def close(self) -> None:
+        self.ledger.close()
+        shutil.rmtree(self._folder)
+
+    # processes -------------------------------------------------------------------------------------
+
+    def begin(self, kind: str) -> Process:
+        """Start a process, under a name that none had before."""
+        return self.take_part(f"{kind}-{next(self._numbers)}")
+
+    def kill(self, process: Process) -> None:
+        self.dead.add(process.name)
+
+    def take_part(self, name: str) -> Process:
+        """Return a part of the process `name` that does something beside its others."""
+        line = Line(self._happen)
+        ledger = WiredLedger(self.ledger, line)
+        engine = Engine(self.daemon, line, self._watch_container)
+        offers = _Offers(
+            ledger=ledger,
+            read_catalog=lambda: None,
+            read_limits=lambda: None,
+            find_account=lambda name: Account(
+                name=name, uid=UIDS[name], gid=UIDS[name], home=PurePosixPath("/home", name)
+            ),
+            open_mounts=lambda _account, _wishes: (),
+            clock=lambda: self.now,
+        )
+        offers.file = lambda: replace(LIMITS, reservations=self.reservations)
+        leases = Leases(
+            ledger=ledger,
+            engine=engine,
+            offers=offers,
+            owner=name,
+            is_alive=lambda owner: owner not in self.dead,
+            start_deadline_seconds=START_DEADLINE.total_seconds(),
+            queue_patience=PATIENCE,
+            queue_limit=QUEUE_LIMIT,
+            shared_containers_block=self.shared_containers_block,
+            clock=lambda: self.now,
+        )
+        parts = {"ledger": ledger, "engine": engine, "offers": offers, "leases": leases}
+        upkeep = Upkeep(**parts, read_inventory=self.hardware.read, history=HISTORY)
+        admin = Admin(**parts, queue_patience=PATIENCE)
+        return Process(name=name, line=line, engine=engine, leases=leases, upkeep=upkeep, admin=admin)
+
+    def look(self, process: Process) -> None:
+        """Look at everything once, as the service does it; what fails ends it."""
+        with suppress(DS01Error):
+            process.upkeep.reconcile()
+            process.upkeep.refresh_slots()
+            process.upkeep.refresh_reservations()
+            process.upkeep.prune()
+
+    # what must never happen ------------------------------------------------------------------------
+
+    def _watch_container(self, verb: str, container: Container) -> None:
+        """Refuse to be one who touches what is not ours, or what may still be used, or starts on others."""
+        nonce = self.daemon.made.get(container.id)
+        assert nonce is not None, f"{verb} of {container.name}, which is not ours"
+        lease = self.ledger.by_nonce(nonce)
+        assert lease is not None, f"{verb} of {container.name}, whose lease is forgotten"
+        if verb == "start":
+            assert lease.state.is_live, f"start of {container.name}, whose lease has ended"
+            others = [one for one in self.ledger.live_leases() if one.id != lease.id]
+            astray = [one.id for one in others if set(one.slots) & set(container.devices)]
+            assert not astray, f"start of {container.name} on a slot that leases {astray} have"
+        else:
+            assert lease.ending or not lease.state.is_live, f"{verb} of {container.name}, which nobody ended"
+
+    def _watch_release(self, lease_id: int) -> None:
+        """A slot becomes free only when the container that the lease knows is gone."""
+        lease = self.ledger.lease(lease_id)
+        if lease is not None and lease.state.is_live and lease.container_id:
+            left = self.daemon.containers.get(lease.container_id)
+            assert left is None, f"release of {lease.container_name}, which is still {left and left.state}"
+
+    # others ----------------------------------------------------------------------------------------
+
+    def pick(self, which: int) -> Container | None:
+        """Return one of the containers by any number, None where there is none."""
+        found = self.daemon.list_all()
+        return found[which % len(found)] if found else None
+
+    def use_docker(self, what: What, which: int) -> None:
+        """Do to a container what anybody may who has Docker's socket."""
+        container = self.pick(which)
+        if container is None or self.daemon.is_down:
+            return
+        act = {
+            What.SHE_STARTS: self.daemon.start,
+            What.SHE_STOPS: self.daemon.stop,
+            What.SHE_REMOVES: self.daemon.remove,
+        }[what]
+        with suppress(DS01Error):
+            act(container.id)
+
+
+def find_fast_folder() -> Path | None:
+    """Return a folder in memory where there is one: what is tested here is not the disk."""
+    shared = Path("/dev/shm")
+    return shared if shared.is_dir() else None
