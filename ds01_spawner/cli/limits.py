@@ -77,7 +77,8 @@ def show_limits(options: argparse.Namespace, sources: Sources) -> None:
     if options.unused:
         _print_unused(file, as_json=options.json)
         return
-    found = limits.limits_for(file, options.user, options.group or sources.groups_of(options.user))
+    known = (name for name, users in sources.hub_groups.items() if options.user in users)
+    found = limits.limits_for(file, options.user, options.group or known)
     if options.docker_args:
         print(" ".join(limits.docker_args(found, slice_pattern=sources.slice_pattern, user=options.user)))
     elif options.json:

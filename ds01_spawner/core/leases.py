@@ -286,15 +286,15 @@ class Leases:
         return None if lease is None else self.settle(lease.id, ended=ended, grace_seconds=grace_seconds)
 
     def remove_left_over(self, lease: Lease, container_id: str) -> None:
-        """Remove a container that outlived its lease; who works in it reads why."""
-        log.warning("removing %s, which outlived its lease %s", container_id[:12], lease.id)
-        container = self._engine.container(container_id)
+        """Remove a container that outlived its lease; who works in it reads why, there and on the form."""
+        name, container = lease.container_name, self._engine.container(container_id)
+        log.warning("removing %s, which outlived its lease %s", name, lease.id)
         if container is not None and container.is_running:
-            self._engine.stop_with_words(container_id, STOPPED_WORDS, grace_seconds=10)
-        self._engine.remove(container_id, grace_seconds=1)
-        name = lease.container_name
-        why = f"Your container {name} was removed: its time was over before it was started again."
-        self._ledger.note(lease, STOPPED, why, self.now())
+            why = f"Your container {name} was stopped: its time was over before it was started again."
+            self._ledger.note(lease, STOPPED, why, self.now())
+            self._engine.stop_with_words(container_id, STOPPED_WORDS)
+        self._engine.remove(container_id)
+        self._ledger.note(lease, "repaired", f"{name} was removed, which had outlived its lease", self.now())
 
     def _lock_of(self, lease_id: int) -> threading.Lock:
         return self._locks[lease_id % len(self._locks)]

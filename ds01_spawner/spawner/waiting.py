@@ -65,15 +65,23 @@ class Waiting(StudentOptions):
             place = answer
 
     def _most_waiting(self) -> int:
-        """Return how many spawns may wait: the Hub counts them, and refuses everybody past its limit."""
         limit = int(self.user.settings.get("concurrent_spawn_limit") or 0)
-        return min(self.site.queue_limit, limit // 2) if limit else self.site.queue_limit
+        return most_waiting(self.site.queue_limit, limit)
+
+
+def most_waiting(queue_limit: int, concurrent_spawn_limit: int) -> int:
+    """Return how many spawns may wait; a `concurrent_spawn_limit` of 0 is the Hub's word for none.
+
+    The Hub counts who waits, and past its limit it answers everybody with 429: half is left to the others.
+    """
+    return min(queue_limit, concurrent_spawn_limit // 2) if concurrent_spawn_limit else queue_limit
 
 
 def describe(place: Place) -> str:
     """Return a place in the queue in words."""
-    when = f"about {place.expected_at.astimezone():%H:%M on %d %B} at the latest" if place.expected_at else ""
-    turn = f"Your turn should come {when}." if when else "Nobody can say yet when your turn comes."
+    turn = "Nobody can say yet when your turn comes."
+    if place.expected_at is not None:
+        turn = f"Your turn should come by {place.expected_at.astimezone():%H:%M on %d %B}."
     if place.position == 1:
         return f"You are the next in the queue of {place.length}. {turn} {place.why}"
     return f"You wait at place {place.position} of {place.length} in the queue. {turn} {place.why}"

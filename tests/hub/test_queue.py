@@ -60,7 +60,7 @@ def test_the_waiting_page_tells_the_place_and_the_expected_time(
     first.start(LARGE)
     ask_and_wait(queueing_hub, second)
     ask_and_wait(queueing_hub, third)
-    second.wait_for_step("Your turn should come about")
+    second.wait_for_step("Your turn should come by")
     third.wait_for_step("You wait at place 2 of 2")
     # Whoever is served next has no end herself, so that nobody can tell third when.
     third.wait_for_step("Nobody can say yet when your turn comes.")

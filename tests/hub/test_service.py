@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
 
 from ds01_spawner.model import LeaseState, MarkKind
 
@@ -72,6 +73,21 @@ def test_a_hold_that_is_over_ends_without_anybody_asking(hub: Hub, student: Stud
     student.start(SMALL)
     hub.docker.stop(hub.container(student.person)["Id"], timeout=5)
     wait_for(lambda: hub.traces(student.person) == {}, "nothing is left")
+
+
+def test_a_container_that_runs_although_its_slot_was_given_away_is_stopped_and_its_owner_reads_why(
+    hub: Hub, student: Student
+) -> None:
+    student.start(SMALL)
+    container = hub.container(student.person)["Id"]
+    (lease,) = hub.leases(student.person)
+    with hub.ledger() as ledger:
+        ledger.release(lease.id, datetime.now(timezone.utc), "as after a backup was played back")
+    wait_for(lambda: hub.containers(student.person) == [], "it is gone")
+    student.wait_gone()
+    assert "its time was over" in read_text(student.form().text)
+    student.start(SMALL)
+    assert hub.container(student.person)["Id"] != container
 
 
 def test_a_container_removed_behind_the_hubs_back_frees_its_slot(hub: Hub, student: Student) -> None:

@@ -197,4 +197,3 @@ class Engine:
             return request()
 
         return self._line.carry(answer, EngineUnavailable)
-

@@ -50,7 +50,9 @@ def _find_doubles(leases: Collection[Lease]) -> Iterator[str]:
         ("slot", [uuid for lease in leases for uuid in lease.slots]),
         ("container", [lease.container_name for lease in leases]),
     ):
-        yield from (f"{what} {name} is leased {count} times" for name, count in Counter(names).items() if count > 1)
+        yield from (
+            f"{what} {name} is leased {count} times" for name, count in Counter(names).items() if count > 1
+        )
 
 
 def _find_excess(world: World, leases: Collection[Lease]) -> Iterator[str]:
@@ -90,9 +92,7 @@ def _judge(world: World, lease: Lease, container: Container | None) -> str:
     return "its hold is over" if is_over or not set(lease.slots) <= present else ""
 
 
-def _find_wrong_marks(
-    world: World, leases: Collection[Lease], own: dict[int, Container]
-) -> Iterator[str]:
+def _find_wrong_marks(world: World, leases: Collection[Lease], own: dict[int, Container]) -> Iterator[str]:
     """Compare the marks with which slots really are used by whom their lease does not stand for."""
     holders = {uuid: lease for lease in leases for uuid in lease.slots}
     wanted = set()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import re
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -44,7 +44,6 @@ class Bench:
 
     def __init__(self, engine: PrivateEngine, *, proxy: Path, nvml: Path, scratch: Path) -> None:
         self._stack = ExitStack()
-        self.directory = DIRECTORY
         self.socket = Path(engine.docker_host.removeprefix("unix://"))
         self.link = SturdyLink(scratch / "docker.sock", engine.docker_host)
         self._stack.callback(self.link.cut)
@@ -58,6 +57,44 @@ class Bench:
         self.is_warm = False
         self.hub.start()
 
+    def start_hub(self) -> None:
+        """Start the Hub again, as systemd does when it has died."""
+        self.hub.start()
+        self.is_warm = False
+
+    def prepare(self, *, warm: bool) -> None:
+        """Have all parts up, and the Hub warm or as after its start."""
+        if not self._answers():
+            self.start_hub()
+        if self.is_warm and not warm:
+            self.hub.stop()
+            self.start_hub()
+        elif warm and not self.is_warm:
+            with signed_in(self.hub) as somebody:
+                somebody.start(dict(SMALL))
+            self.is_warm = True
+
+    def _answers(self) -> bool:
+        try:
+            return httpx.get(f"{self.hub.url}/hub/api/", timeout=5).status_code == 200
+        except httpx.TransportError:
+            return False
+
     def close(self) -> None:
         """End the Hub, and take away all that it left."""
         self._stack.close()
+
+
+def bring_up() -> PrivateEngine:
+    """Start the Engine that is killed here, unless it runs."""
+    done = call_engine("up")
+    found = re.search(r"on (unix://\S+), CDI specs in (\S+)", done)
+    assert found is not None, done
+    return PrivateEngine(docker_host=found[1], cdi_directory=Path(found[2]))
+
+
+def call_engine(command: str) -> str:
+    """Run a command of tools/engine.py on it, and return what that said."""
+    done = run_tool("engine", command, "--directory", str(DIRECTORY))
+    assert done.returncode == 0, done.stderr
+    return done.stdout

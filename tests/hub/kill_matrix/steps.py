@@ -349,12 +349,8 @@ STEPS = (
     start_step("creating", "creating, not begun", start_call(_CREATE)),
     start_step("created", "creating, done and unheard", start_call(_CREATE, answer=True), CREATED),
     start_step("recording", "recording the container", locked_after(_CREATE, ask_start), CREATED),
-    start_step(
-        "identity", "giving her identity", start_call(r"PUT \S+/containers/\S+/archive"), CREATED
-    ),
-    start_step(
-        "starting", "starting, not begun", start_call(r"POST \S+/containers/\w+/start"), CREATED
-    ),
+    start_step("identity", "giving her identity", start_call(r"PUT \S+/containers/\S+/archive"), CREATED),
+    start_step("starting", "starting, not begun", start_call(r"POST \S+/containers/\w+/start"), CREATED),
     start_step(
         "started",
         "starting, done and unheard",

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import docker.errors
 
-from ...conftest import run_tool
 from ..student import Student
 from ..waiting import wait_for
-from .bench import Bench
+from .bench import Bench, call_engine
 
 # JupyterHub looks after a managed service every 30 seconds.
 SERVICE_SECONDS = 60
@@ -90,8 +89,7 @@ class DockerdVictim(Victim):
         os.kill(pid, signal.SIGKILL)
 
     def bring_back(self) -> None:
-        done = run_tool("engine", "restart", "--directory", str(self._bench.directory))
-        assert done.returncode == 0, done.stderr
+        call_engine("restart")
 
 
 VICTIMS: dict[str, type[Victim]] = {
