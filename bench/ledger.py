@@ -4,7 +4,8 @@
 First, reserve and release, both on the disk when they return: the ledger; the sqlite3 module doing the
 same two transactions with the same rows on a file of its own; and a process per call that reads a JSON
 file, changes it and writes it. They take turns, round by round, so that whatever else the machine does
-meets them alike. Second, what decisions and readings take in a full pool, and in a tenth of it.
+meets them alike. Second, what decisions and readings take in a full pool with a queue, and in a tenth
+of it.
 """
 
 # ruff: noqa: T201
@@ -12,108 +13,59 @@ meets them alike. Second, what decisions and readings take in a full pool, and i
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
+import shutil
 import sqlite3
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from fractions import Fraction
 from pathlib import Path
 from statistics import median
 
+from rivals import ProcessPerCall, RawSqlite
+
+from ds01_spawner import allocator
 from ds01_spawner.adapters.ledger import Ledger
-from ds01_spawner.allocator import LeaseDraft, PoolView, availability, choose
+from ds01_spawner.allocator import LeaseDraft, PoolView
 from ds01_spawner.errors import NothingFree
-from ds01_spawner.model import Slot
+from ds01_spawner.model import GpuWish, Slot
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=timezone.utc)
+# All have waited for longer than their patience, and no lease is over yet.
+LATER = NOW + timedelta(hours=1)
+PATIENCE = timedelta(minutes=10)
 PROFILE = "1g.10gb"
 SLICES = 7
-POOLS = (21, 448)
-FULL_POOL = (448, 1500)
-TENTH_OF_POOL = (45, 150)
 LEASES_PER_USER = 10
 MOST_TIMES_RAW = 5
-CHOOSE_MS, AVAILABILITY_MS = 5, 20
-
-JSON_CALL = """
-import json, sys
-path, verb, user = sys.argv[1:]
-with open(path) as file:
-    state = json.load(file)
-if verb == "reserve":
-    slot = next(slot for slot in state["slots"].values() if slot["user"] is None)
-    slot["user"] = user
-else:
-    for slot in state["slots"].values():
-        if slot["user"] == user:
-            slot["user"] = None
-state["events"].append([verb, user])
-with open(path, "w") as file:
-    json.dump(state, file, indent=2)
-"""
+DECIDE_MS, AVAILABILITY_MS = 5, 20
 
 
-class RawSqlite:
-    """The ledger's two transactions by the sqlite3 module alone, on the ledger's own tables."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lab:
+    """How much there is: slots, leased ones of them, leases without a slot, and spawns that wait."""
 
-    def __init__(self, path: Path) -> None:
-        self._sql = sqlite3.connect(path, isolation_level=None)
-        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
-            self._sql.execute(f"PRAGMA {pragma}")
+    slots: int
+    leased: int = 0
+    cpu_leases: int = 0
+    waiting: int = 0
 
-    def reserve(self, user: str, nonce: str) -> int:
-        sql, name, now = self._sql, f"jupyter._.{user}", NOW.isoformat(" ")
-        sql.execute("BEGIN IMMEDIATE")
-        sql.execute("UPDATE pool SET epoch = epoch + 1")
-        same = "SELECT id FROM leases WHERE state != 'released' AND node = 'local' AND container_name = ?"
-        if sql.execute(same, (name,)).fetchone():
-            raise ValueError(f"{name} has a lease")
-        rows = sql.execute(
-            "SELECT uuid, slot_index, slots.profile, gpu_uuid, gpu_name, memory_mib, slots.share_numerator,"
-            " slots.share_denominator, slots.node, fault, present, lease_id FROM slots LEFT JOIN lease_slots"
-            " ON lease_slots.node = slots.node AND slot_uuid = uuid AND live = 1 WHERE slots.node = 'local'"
-            " AND (present = 1 OR lease_id IS NOT NULL)"
-        ).fetchall()
-        sql.execute(
-            "SELECT id, share_numerator, share_denominator FROM leases LEFT JOIN lease_slots"
-            " ON lease_id = id WHERE state != 'released' AND user_name = ?",
-            (user,),
-        ).fetchall()
-        slot = next(row for row in rows if row[-1] is None)
-        lease = sql.execute(
-            "INSERT INTO leases (nonce, node, user_name, server_name, group_name, container_name, state,"
-            " fingerprint, created_at, deadline)"
-            " VALUES (?, 'local', ?, '', 'students', ?, 'pending', '', ?, ?)",
-            (nonce, user, name, now, now),
-        ).lastrowid
-        values = (lease, slot[0], slot[2], slot[6], slot[7])
-        sql.execute("INSERT INTO lease_slots VALUES (?, 0, 'local', ?, ?, ?, ?, 1)", values)
-        self._end(int(lease or 0), "pending", user)
-        return int(lease or 0)
+    @property
+    def words(self) -> str:
+        parts = [f"{self.leased} of {self.slots} slots leased" if self.leased else f"{self.slots} slots"]
+        parts += [f"{self.cpu_leases:,} more leases"] if self.cpu_leases else []
+        parts += [f"{self.waiting} waiting"] if self.waiting else []
+        return ", ".join(parts)
 
-    def release(self, lease: int) -> None:
-        sql = self._sql
-        sql.execute("BEGIN IMMEDIATE")
-        sql.execute("UPDATE pool SET epoch = epoch + 1")
-        (user,) = sql.execute(
-            "UPDATE leases SET state = 'released', deadline = NULL WHERE id = ? AND state != 'released'"
-            " RETURNING user_name",
-            (lease,),
-        ).fetchone()
-        sql.execute("UPDATE lease_slots SET live = 0 WHERE lease_id = ?", (lease,))
-        self._end(lease, "released", user)
 
-    def _end(self, lease: int, kind: str, user: str) -> None:
-        event = "INSERT INTO lease_events (lease_id, at, kind, who, why) VALUES (?, ?, ?, ?, '')"
-        self._sql.execute(event, (lease, NOW.isoformat(" "), kind, user))
-        self._sql.execute("COMMIT")
+CYCLES = (Lab(slots=21), Lab(slots=448), Lab(slots=448, leased=447, cpu_leases=1500, waiting=200))
+TENTH = Lab(slots=45, leased=45, cpu_leases=150, waiting=20)
+FULL = Lab(slots=448, leased=448, cpu_leases=1500, waiting=200)
 
 
 def make_slots(number: int) -> list[Slot]:
@@ -131,7 +83,7 @@ def make_slots(number: int) -> list[Slot]:
     ]
 
 
-def draft(user: str, server: str = "") -> LeaseDraft:
+def draft(user: str, server: str = "", *, hours: float = 8) -> LeaseDraft:
     return LeaseDraft(
         user=user,
         server=server,
@@ -140,17 +92,55 @@ def draft(user: str, server: str = "") -> LeaseDraft:
         nonce=os.urandom(16).hex(),
         created_at=NOW,
         deadline=NOW + timedelta(minutes=5),
+        owner="hub",
+        runs_until=NOW + timedelta(hours=hours),
     )
 
 
-def take_one(slots: tuple[Slot, ...], taken: frozenset[str]) -> tuple[Slot, ...]:
-    return choose(slots, taken, profile=PROFILE, count=1, allow_full_gpu=False, strategy="pack")
+def wish(user: str, number: int, *, priority: int = 0) -> GpuWish:
+    """What somebody wants who asked as the one of this number; one of ten asks for two slots."""
+    return GpuWish(
+        user=user,
+        profile=PROFILE,
+        count=2 if number % 10 == 9 else 1,
+        requested_at=NOW + timedelta(seconds=number),
+        priority=priority,
+        runs_until=LATER + timedelta(hours=8),
+    )
+
+
+def decide(view: PoolView, wanted: GpuWish) -> tuple[Slot, ...]:
+    name = f"jupyter._.{wanted.user}"
+    return allocator.decide(view, wanted, LATER, strategy="pack", patience=PATIENCE, container_name=name)
+
+
+def try_to_decide(view: PoolView, wanted: GpuWish) -> None:
+    with suppress(NothingFree):
+        decide(view, wanted)
+
+
+def fill(ledger: Ledger, lab: Lab) -> None:
+    """Lease the slots, start servers without one besides, ten of each user, and let others wait."""
+    inventory = make_slots(lab.slots)
+    ledger.write_slots(inventory, NOW)
+    for number in range(lab.leased + lab.cpu_leases):
+        taken = tuple(inventory[number : number + 1]) if number < lab.leased else ()
+        asked = draft(f"user{number // LEASES_PER_USER}", f"server{number}", hours=2 + number / 6)
+        ledger.activate(ledger.reserve(asked, lambda _view, taken=taken: taken).id, f"c{number}", NOW)  # type: ignore[misc]
+    for number in range(lab.waiting):
+        wanted = wish(f"waiting{number}", number, priority=number % 3)
+        with suppress(NothingFree):
+            ledger.reserve(draft(wanted.user), refuse, wish=wanted, queue_limit=lab.waiting)
+
+
+def refuse(_view: PoolView) -> tuple[Slot, ...]:
+    raise NothingFree("All are taken.")
 
 
 @contextmanager
-def open_ledger(path: Path, slots: int) -> Iterator[Ledger]:
+def open_ledger(path: Path, lab: Lab) -> Iterator[Ledger]:
     ledger = Ledger(f"sqlite:///{path}")
-    ledger.write_slots(make_slots(slots), NOW)
+    fill(ledger, lab)
     yield ledger
     ledger.close()
 
@@ -167,59 +157,56 @@ def clock_median(call: Callable[[], object], rounds: int) -> float:
     return median(clock(call) for _ in range(rounds))
 
 
-def compare_cycles(folder: Path, slots: int, rounds: int) -> tuple[float, float, float]:
+def compare_cycles(folder: Path, lab: Lab, rounds: int) -> tuple[float, float, float]:
     """Return the medians of reserve+release in milliseconds: ledger, raw sqlite3, a process per call."""
-    with open_ledger(folder / f"raw-{slots}.sqlite", slots):
-        raw = RawSqlite(folder / f"raw-{slots}.sqlite")
-    state, script = folder / "state.json", folder / "json_call.py"
-    script.write_text(JSON_CALL)
-    state.write_text(json.dumps({"slots": {s.uuid: {"user": None} for s in make_slots(slots)}, "events": []}))
+    path = folder / "ledger.sqlite"
+    with open_ledger(path, lab):
+        pass
+    shutil.copy(path, folder / "raw.sqlite")
+    raw = RawSqlite(folder / "raw.sqlite", NOW)
+    processes = ProcessPerCall(folder, (slot.uuid for slot in make_slots(lab.slots)))
+    ledger = Ledger(f"sqlite:///{path}")
+    # Before all who wait.
+    wanted = wish("ada", 0, priority=9)
 
-    def cycle_json() -> None:
-        for verb in ("reserve", "release"):
-            subprocess.run([sys.executable, "-I", script, state, verb, "ada"], check=True)
+    def cycle_ledger() -> None:
+        ledger.release(ledger.reserve(draft("ada"), lambda view: decide(view, wanted)).id, NOW, "")
 
-    with open_ledger(folder / f"ledger-{slots}.sqlite", slots) as ledger:
+    def cycle_raw() -> None:
+        raw.release(raw.reserve("ada", os.urandom(16).hex()))
 
-        def decide(view: PoolView) -> tuple[Slot, ...]:
-            return take_one(view.slots, view.taken)
-
-        def cycle_ledger() -> None:
-            ledger.release(ledger.reserve(draft("ada"), decide).id, NOW, "")
-
-        def cycle_raw() -> None:
-            raw.release(raw.reserve("ada", os.urandom(16).hex()))
-
-        cycle_ledger()
-        cycle_raw()
-        both = [(clock(cycle_ledger), clock(cycle_raw)) for _ in range(rounds)]
-        by_process = [clock(cycle_json) for _ in range(max(5, rounds // 20))]
+    cycle_ledger()
+    cycle_raw()
+    both = [(clock(cycle_ledger), clock(cycle_raw)) for _ in range(rounds)]
+    by_process = [clock(processes.cycle) for _ in range(max(5, rounds // 20))]
+    ledger.close()
+    raw.close()
     return median(ours for ours, _ in both), median(raws for _, raws in both), median(by_process)
 
 
-def measure_pool(folder: Path, slots: int, cpu_leases: int, rounds: int) -> dict[str, float]:
-    """Return medians in milliseconds, all slots leased and so many leases without one besides."""
-    with open_ledger(folder / f"pool-{slots}.sqlite", slots) as ledger:
-        inventory = make_slots(slots)
-        for number in range(slots + cpu_leases):
-            taken = tuple(inventory[number : number + 1])
-            asked = draft(f"user{number // LEASES_PER_USER}", f"server{number}")
-            ledger.reserve(asked, lambda _view, taken=taken: taken)  # type: ignore[misc]
+def measure_pool(folder: Path, lab: Lab, rounds: int) -> dict[str, float]:
+    """Return the median of each decision and reading in milliseconds."""
+    with open_ledger(folder / "pool.sqlite", lab) as ledger:
         view = ledger.view("user0")
-
-        def refuse() -> None:
-            with suppress(NothingFree):
-                take_one(view.slots, view.taken)
+        inventory = ledger.slots()
+        one_free = replace(view, taken=view.taken - {inventory[-1].uuid})
+        half_free = replace(view, taken=view.taken - {slot.uuid for slot in inventory[::2]})
+        first, last = view.queue[0].wish, wish("ada", lab.waiting)
 
         def read_availability() -> None:
-            availability(view.slots, ledger.view("user0").taken)
+            seen = ledger.view("user0")
+            barred = allocator.barred_for(seen, "user0", LATER, last.runs_until)
+            allocator.availability(seen.slots, barred)
 
-        last = view.taken - {inventory[-1].uuid}
         calls: dict[str, Callable[[], object]] = {
-            "`choose`, nothing free": refuse,
-            "`choose`, the last slot": lambda: take_one(view.slots, last),
+            "`decide`, nothing free": lambda: try_to_decide(view, last),
+            "`decide`, the last slot, for the first in the queue": lambda: decide(one_free, first),
+            "`decide`, the last slot, set aside for the first": lambda: try_to_decide(one_free, last),
+            "`decide`, half of the slots free, all set aside": lambda: try_to_decide(half_free, last),
+            "`place`, of the last in the queue": lambda: allocator.place(view, last, "jupyter._.ada"),
+            "`expect`, of the last in the queue": lambda: allocator.expect(view, last, LATER, ""),
             "`Ledger.view`": lambda: ledger.view("user0"),
-            "availability: `Ledger.view` and `availability`": read_availability,
+            "availability: `Ledger.view`, `barred_for` and `availability`": read_availability,
             "`Ledger.live_leases`, all": ledger.live_leases,
         }
         return {name: clock_median(call, rounds) for name, call in calls.items()}
@@ -230,23 +217,30 @@ def print_cycles(folder: Path, rounds: int) -> None:
         "| reserve + release, median | ledger | raw sqlite3 | times raw | a process per call | times faster |"
     )
     print("|---|---|---|---|---|---|")
-    for slots in POOLS:
-        ours, raw, process = compare_cycles(folder, slots, rounds)
+    for number, lab in enumerate(CYCLES):
+        own = folder / f"cycles-{number}"
+        own.mkdir()
+        ours, raw, process = compare_cycles(own, lab, rounds)
         cells = f"{ours:.2f} ms | {raw:.2f} ms | {ours / raw:.1f} | {process:.0f} ms | {process / ours:.0f}"
-        print(f"| {slots} slots | {cells} |")
+        print(f"| {lab.words} | {cells} |")
     print(f"\nGoal: at most {MOST_TIMES_RAW} times raw sqlite3, and faster than a process per call.\n")
 
 
 def print_pools(folder: Path, rounds: int) -> None:
-    tenth = measure_pool(folder, *TENTH_OF_POOL, rounds)
-    full = measure_pool(folder, *FULL_POOL, rounds)
-    heads = [f"{slots} slots leased, {leases:,} more leases" for slots, leases in (TENTH_OF_POOL, FULL_POOL)]
-    print(f"| median | {heads[0]} | {heads[1]} | growth | goal |")
+    found = []
+    for lab in (TENTH, FULL):
+        own = folder / f"pool-{lab.slots}"
+        own.mkdir()
+        found.append(measure_pool(own, lab, rounds))
+    small, full = found
+    print(f"| median | {TENTH.words} | {FULL.words} | growth | goal |")
     print("|---|---|---|---|---|")
-    for name, small in tenth.items():
-        goals = {"`choose": CHOOSE_MS, "availability": AVAILABILITY_MS}
+    for name in small:
+        goals = {"`decide": DECIDE_MS, "availability": AVAILABILITY_MS}
         goal = next((f"{ms} ms" for start, ms in goals.items() if name.startswith(start)), "")
-        print(f"| {name} | {small:.2f} ms | {full[name]:.2f} ms | {full[name] / small:.1f} | {goal} |")
+        print(
+            f"| {name} | {small[name]:.2f} ms | {full[name]:.2f} ms | {full[name] / small[name]:.1f} | {goal} |"
+        )
 
 
 def main() -> None:

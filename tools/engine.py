@@ -130,9 +130,10 @@ def _runs(engine: EngineHandle, settings: Mapping[str, object], path: str | None
     if ask(engine, "/version") is None:
         return False
     running = json.loads(engine.config_file.read_text())
-    specs = running.get(CDI_DIRECTORIES, [])
+    specs, asked = running.get(CDI_DIRECTORIES, []), settings.get(CDI_DIRECTORIES)
     wanted = dict(settings)
-    if CDI_DIRECTORIES in running and set(settings.get(CDI_DIRECTORIES, ())) <= set(specs):
+    if isinstance(asked, list) and set(asked) <= set(specs):
+        # It may read more of them than were asked for.
         wanted[CDI_DIRECTORIES] = specs
     keys = ("features", CDI_DIRECTORIES, "runtimes", "default-runtime")
     same_settings = all(running.get(key) == wanted.get(key) for key in keys)

@@ -27,7 +27,15 @@ DEMO_PROGRAMS = {
     "mmdebstrap": "mmdebstrap",
 }
 DEMO_PACKAGES = ("python3-venv", "ca-certificates", "debian-archive-keyring")
-TEST_PROGRAMS = {"gcc": "gcc", "git": "git", "initdb": "postgresql"}
+TEST_PROGRAMS = {
+    # Debian 12's own Engine, beside the private one: what runs with NVIDIA's older hook is tried on it.
+    "dockerd": "docker.io",
+    "containerd": "containerd",
+    "gcc": "gcc",
+    "git": "git",
+    "initdb": "postgresql",
+    "unshare": "util-linux",
+}
 TEST_PACKAGES = ("libc6-dev",)
 # Where Debian has programs that are on nobody's path.
 HIDDEN_PATHS = ("/usr/libexec/docker", *map(str, Path("/usr/lib/postgresql").glob("*/bin")))

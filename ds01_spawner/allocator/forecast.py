@@ -36,13 +36,16 @@ def expect(view: PoolView, wish: GpuWish, now: datetime, container_name: str) ->
 
 
 def _list_coming(view: PoolView, profile: str, now: datetime) -> dict[str, datetime]:
-    """Return when each slot of `profile` is free, the first to be so first; others are left out."""
+    """Return since or from when each slot of `profile` is free, the first to be so first.
+
+    A slot that is out of order, or whose lease has no known end, is left out.
+    """
     lost = {mark.slot for mark in view.marks}
     coming: dict[str, datetime] = {}
     for slot in sorted((slot for slot in view.slots if slot.profile == profile), key=slot_order):
         end = view.ends.get(slot.uuid) if slot.uuid in view.taken else now
         if end is not None and slot.uuid not in lost and not slot.fault:
-            coming[slot.uuid] = max(end, now)
+            coming[slot.uuid] = end
     return dict(sorted(coming.items(), key=lambda item: item[1]))
 
 
@@ -50,8 +53,8 @@ def _find(
     coming: dict[str, datetime], wish: GpuWish, now: datetime, length: timedelta | None, calendar: Calendar
 ) -> tuple[datetime | None, list[str]]:
     """Return when enough slots are free together for `length`, and which; None with all that there are."""
-    useful = _list_useful(coming, wish, calendar)
     own = calendar.own(wish.user, now)
+    useful = _list_useful(coming, wish, own, calendar)
     moment = now
     while True:
         times = sorted(
@@ -72,13 +75,16 @@ def _find(
         moment = times[-1][0]
 
 
-def _list_useful(coming: dict[str, datetime], wish: GpuWish, calendar: Calendar) -> list[str]:
-    """Return the slots among which the first possible ones are: what comes after enough sure ones is none."""
-    useful: list[str] = []
+def _list_useful(
+    coming: dict[str, datetime], wish: GpuWish, own: frozenset[str], calendar: Calendar
+) -> list[str]:
+    """Return the slots that may be hers: no others than her own come after enough sure ones."""
+    useful: dict[str, None] = {}
     sure = 0
     for uuid in coming:
-        useful.append(uuid)
+        useful[uuid] = None
         sure += not calendar.concerns(uuid, wish.user)
         if sure == wish.count:
             break
-    return useful
+    hers = [uuid for uuid in coming if uuid in own and uuid not in useful] if own else []
+    return [*useful, *hers]

@@ -84,8 +84,6 @@ def list_facts(
             broken += 1
         elif slot.uuid in foreign:
             used += 1
-        elif slot.uuid in view.taken:
-            continue
         elif slot.uuid in reserved:
             held.append(reserved[slot.uuid])
         elif slot.uuid in set_aside:

@@ -64,8 +64,8 @@ def find_config(named: str) -> str:
     found = named or os.environ.get("DS01_CONFIG", "")
     if not found and not _exists(HUB_CONFIG):
         raise ConfigBroken(
-            "This command needs the Hub's jupyterhub_config.py, which says where ledger and Docker are. Name it "
-            f"with --config or in $DS01_CONFIG, or put it at {HUB_CONFIG}."
+            "This command needs the Hub's jupyterhub_config.py, which says where ledger and Docker are. "
+            f"Name it with --config or in $DS01_CONFIG, or put it at {HUB_CONFIG}."
         )
     return found or HUB_CONFIG
 

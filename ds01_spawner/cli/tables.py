@@ -8,10 +8,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 Cell = str | tuple[str, str]
 """A text, or a text and its style in rich's words (`bold red`)."""
@@ -21,6 +17,7 @@ Block = tuple[str, Sequence[Sequence[Cell]]]
 # Where nobody looks on, a line is as long as it is: what reads it may search for words.
 _UNLIMITED_COLUMNS = 1000
 _NARROWEST = 20
+_GAP = 2
 
 
 def align(rows: Sequence[Sequence[str]], *, indent: str = "") -> str:
@@ -38,47 +35,35 @@ def print_json(value: object) -> None:
 def print_table(headings: Sequence[str], blocks: Sequence[Block]) -> None:
     """Print rows under headings, those of all blocks in the same columns, a block's title above its rows.
 
-    A column that is empty in every row is left out. The last one is broken into lines where the terminal
-    is too narrow.
+    A column that is empty in every row is left out. What stands under the last heading is broken into
+    lines where the terminal is too narrow; nothing is cut off.
     """
     # Imported here, since `ds01` is to start at once.
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.padding import Padding
+    from rich.table import Table
     from rich.text import Text
 
-    rows = [row for _, block in blocks for row in block]
-    used = [place for place in range(len(headings)) if any(_text(row[place]) for row in rows)]
+    rows = [headings, *(row for _, block in blocks for row in block)]
+    used = [place for place in range(len(headings)) if any(_text(row[place]) for row in rows[1:])]
+    widths = {place: max(cell_len(_text(row[place])) for row in rows) for place in used}
+    last = len(headings) - 1
     indent = 1 if any(title for title, _ in blocks) else 0
     console = Console(highlight=False, width=None if sys.stdout.isatty() else _UNLIMITED_COLUMNS)
+    fixed = indent + sum(width + _GAP for place, width in widths.items() if place != last)
+    console.width = max(console.width, fixed + min(widths.get(last, 0), _NARROWEST))
     with console.capture() as printed:
         for title, block in [("", [[(heading, "dim") for heading in headings]]), *blocks]:
             if title:
                 console.print(Text(show(title), style="bold"))
-            console.print(Padding(_lay_out(headings, rows, used, block), (0, 0, 0, indent)))
+            table = Table(box=None, show_header=False, pad_edge=False, padding=(0, _GAP, 0, 0))
+            for place in used:
+                table.add_column(width=None if place == last else widths[place], no_wrap=place != last)
+            for row in block:
+                table.add_row(*(Text(_text(row[place]), style=_style(row[place])) for place in used))
+            console.print(Padding(table, (0, 0, 0, indent)))
     print("\n".join(line.rstrip() for line in printed.get().splitlines()))
-
-
-def _lay_out(
-    headings: Sequence[str],
-    rows: Sequence[Sequence[Cell]],
-    used: Sequence[int],
-    block: Sequence[Sequence[Cell]],
-) -> Table:
-    """Return a block as a table whose columns are as wide as all `rows` need."""
-    from rich.cells import cell_len
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    for place in used:
-        width = max(cell_len(_text(row[place])) for row in [headings, *rows])
-        if place < len(headings) - 1:
-            table.add_column(width=width, no_wrap=True)
-        else:
-            table.add_column(min_width=min(width, _NARROWEST))
-    for row in block:
-        table.add_row(*(Text(_text(row[place]), style=_style(row[place])) for place in used))
-    return table
 
 
 def show(text: str) -> str:

@@ -45,8 +45,9 @@ _TAKEN_BACK = (MarkKind.DRAINED, MarkKind.UNHEALTHY)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Allocation:
-    """The slots that a user has until a time; `lease` is None where it would only be so."""
+    """The slots that a user has from `at` until a time; `lease` is None where it would only be so."""
 
+    at: datetime
     user: str
     slots: tuple[Slot, ...]
     until: datetime
@@ -147,14 +148,14 @@ class Admin(Inspector):
         )
         decide = self._decider(wish, allowed, draft)
         if dry_run:
-            return Allocation(user=user, slots=decide(self._ledger.view(user)), until=until, lease=None)
+            slots = decide(self._ledger.view(user))
+            return Allocation(at=now, user=user, slots=slots, until=until, lease=None)
         by = f"allocated by {who}{', past the limits' if force else ''}"
         made = self._ledger.reserve(draft, decide)
         lease = self._ledger.hold(made.id, until, now, _explain(by, reason))
         known = self.known_slots()
-        return Allocation(
-            user=user, slots=tuple(known[uuid] for uuid in lease.slots), until=until, lease=lease
-        )
+        slots = tuple(known[uuid] for uuid in lease.slots)
+        return Allocation(at=now, user=user, slots=slots, until=until, lease=lease)
 
     def _decider(
         self, wish: GpuWish, allowed: Limits, draft: LeaseDraft
@@ -201,10 +202,10 @@ class Admin(Inspector):
         if dry_run:
             return Release(lease=lease, container=container, is_over=False)
         after = self._leases.settle(lease.id, ended=_explain(f"released by {who}", reason))
-        if container is not None:
+        is_over = after is None or not after.state.is_live
+        if is_over and container is not None:
             words = _explain(f"Your container {lease.container_name} was ended by an admin", reason)
             self._ledger.note(lease, STOPPED, words, self._leases.now())
-        is_over = after is None or not after.state.is_live
         return Release(lease=lease, container=container, is_over=is_over)
 
     def _find_lease(self, name: str) -> Lease:

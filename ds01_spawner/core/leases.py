@@ -236,7 +236,10 @@ class Leases:
         if lease is not None and reconcile.is_ours(container, lease):
             return None
         named = self._ledger.leases_of([container.id], [container.nonce] if container.nonce else [])
-        ended = next((one for one in named if reconcile.is_ours(container, one)), None)
+        # One of a live lease is another server's, which somebody gave this name.
+        ended = next(
+            (one for one in named if not one.state.is_live and reconcile.is_ours(container, one)), None
+        )
         if ended is None:
             return container
         self.remove_left_over(ended, container.id)

@@ -262,7 +262,8 @@ def _sum_up(leases: Sequence[Lease]) -> Holdings:
 
 def _name_held(leases: Sequence[Lease]) -> str:
     """Say which of her stopped servers still hold something: nothing else shows them to her."""
-    held = [lease for lease in leases if lease.state is LeaseState.HELD]
+    # What an admin gave her without a server is not hers to stop.
+    held = [lease for lease in leases if lease.state is LeaseState.HELD and lease.container_id]
     if not held:
         return ""
     named = " and ".join(

@@ -7,97 +7,23 @@ import os
 import stat
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta, timezone
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
 
 from ds01_spawner.adapters.ledger import Ledger
-from ds01_spawner.adapters.migrations.schema import metadata
-from ds01_spawner.allocator import LeaseDraft, PoolView, choose
+from ds01_spawner.allocator import PoolView
 from ds01_spawner.errors import LedgerUnavailable, LimitExceeded, NothingFree, RequestRefused
-from ds01_spawner.model import FULL_GPU, Holdings, Lease, LeaseState, Slot
+from ds01_spawner.model import Holdings, Lease, LeaseState, Slot
 
-NOW = datetime(2026, 3, 1, 12, 0, tzinfo=timezone.utc)
-LATER = NOW + timedelta(minutes=5)
-
-SMALL = Slot(
-    uuid="MIG-0",
-    index="0:0",
-    profile="1g.10gb",
-    gpu_uuid="GPU-0",
-    gpu_name="A100",
-    memory_mib=9728,
-    share=Fraction(1, 7),
-)
-SECOND = replace(SMALL, uuid="MIG-1", index="0:1")
-FULL = replace(SMALL, uuid="GPU-2", gpu_uuid="GPU-2", index="2", profile=FULL_GPU, share=Fraction(1))
-
+from .ledgers import BERLIN, FULL, LATER, NOW, SECOND, SMALL, draft, events, kinds, refuse, take, take_free
 
 pytest_plugins = ("tests.adapters.postgres",)
-
-
-@pytest.fixture
-def sqlite_url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'ledger.sqlite'}"
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def url(request: pytest.FixtureRequest) -> str:
-    """Where the ledger of a test is: an empty database of each kind."""
-    return str(request.getfixturevalue(f"{request.param}_url"))
-
-
-@pytest.fixture
-def ledger(url: str) -> Iterator[Ledger]:
-    opened = Ledger(url)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def sql(url: str, ledger: Ledger) -> Iterator[sa.Connection]:
-    """The same database, past the ledger."""
-    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        yield connection
-    engine.dispose()
-
-
-def draft(user: str = "ada", server: str = "", *, node: str = "local") -> LeaseDraft:
-    return LeaseDraft(
-        user=user,
-        server=server,
-        container_name=f"{server or 'jupyter'}._.{user}",
-        group="students",
-        nonce=os.urandom(8).hex(),
-        created_at=NOW,
-        deadline=LATER,
-        fingerprint="image-1",
-        node=node,
-    )
-
-
-def take(*slots: Slot) -> Callable[[PoolView], tuple[Slot, ...]]:
-    return lambda _view: slots
-
-
-def take_free(view: PoolView) -> tuple[Slot, ...]:
-    return choose(view.slots, view.taken, profile="1g.10gb", count=1, allow_full_gpu=False, strategy="pack")
-
-
-def refuse(_view: PoolView) -> tuple[Slot, ...]:
-    raise LimitExceeded("You have 3 of 3 slots.")
-
-
-def events(sql: sa.Connection) -> list[tuple[str, str, str]]:
-    return [tuple(row) for row in sql.execute(sa.text("SELECT kind, who, why FROM lease_events ORDER BY id"))]
 
 
 # Slots
@@ -240,7 +166,7 @@ def test_what_was_released_is_not_released_twice(ledger: Ledger, sql: sa.Connect
     assert ledger.release(first.id, LATER, "stopped") is False
     assert ledger.release(4711, LATER, "stopped") is False
     assert ledger.live_leases() == (second,)
-    assert [kind for kind, _, _ in events(sql)] == ["pending", "released", "pending"]
+    assert kinds(sql) == ["pending", "released", "pending"]
 
 
 def test_a_released_lease_cannot_come_back(ledger: Ledger) -> None:
@@ -330,8 +256,7 @@ def test_a_released_lease_is_found_by_its_id_only(ledger: Ledger) -> None:
 
 
 def test_times_come_out_as_utc_whatever_zone_they_came_in(ledger: Ledger) -> None:
-    berlin = timezone(timedelta(hours=1))
-    lease = ledger.reserve(replace(draft(), deadline=LATER.astimezone(berlin)), take())
+    lease = ledger.reserve(replace(draft(), deadline=LATER.astimezone(BERLIN)), take())
     assert lease.deadline == LATER
     assert lease.deadline.tzinfo is timezone.utc
 
@@ -428,11 +353,6 @@ def test_many_that_open_a_new_ledger_at_once_all_can(url: str) -> None:
     assert [ledger.slots() for ledger in opened] == [()] * 6
     for ledger in opened:
         ledger.close()
-
-
-def test_the_migrations_make_the_tables_that_the_code_expects(sql: sa.Connection) -> None:
-    context = MigrationContext.configure(sql, opts={"compare_type": False})
-    assert compare_metadata(context, metadata) == []
 
 
 def test_a_new_file_is_its_owners_alone_and_so_is_its_folder(tmp_path: Path) -> None:

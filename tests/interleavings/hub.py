@@ -35,6 +35,7 @@ class Spawn:
     """One start that is under way; `waits` is whether it was told its place in the queue."""
 
     server: Server
+    order: Order
     start: Start
     steps: Generator[None, Process, None] | None = None
     container_id: str = ""
@@ -121,7 +122,7 @@ class Hub:
         )
         self.running.pop(server, None)
         self.unended.discard(server)
-        spawn = Spawn(server=server, start=start)
+        spawn = Spawn(server=server, order=order, start=start)
         spawn.steps = self._steps(spawn)
         next(spawn.steps)
         self.spawns[server] = spawn

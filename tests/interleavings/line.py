@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any, TypeVar
 
 from ds01_spawner.errors import LedgerUnavailable, SiteBroken
@@ -23,36 +22,30 @@ class Killed(BaseException):  # noqa: N818
     """The process is no more; nothing that an `except Exception` may hold up."""
 
 
-class What(str, Enum):
-    """What happens at a moment; what somebody else does is done whole."""
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """The process is killed."""
 
-    KILL = "this process is killed"
-    NO_ANSWER = "this call fails"
-    DOCKER_GOES = "Docker goes away"
-    TIME_PASSES = "all deadlines of starts pass"
-    OTHERS_LOOK = "another process reconciles"
-    HUB_SPAWNS = "the Hub goes on with the start of another server"
-    HUB_STOPS = "the Hub stops another server"
-    SHE_STARTS = "somebody starts a container"
-    SHE_STOPS = "somebody stops a container"
-    SHE_REMOVES = "somebody removes a container"
+
+@dataclass(frozen=True, slots=True)
+class NoAnswer:
+    """The call fails: before it is made, or after it was."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
-    """Before or after the call number `at`, counted from 1: `what`, done to number `which` of its kind."""
+    """Before or after the call number `at`, counted from 1, `deed` is done: one of these, or of `deeds`."""
 
     at: int
-    what: What
+    deed: object
     after: bool = False
-    which: int = 0
 
 
 class Line:
-    """Carries the calls of one process. `happen` is called for all that is done by others."""
+    """Carries the calls of one process. `do` is called with each deed of others, which is done whole."""
 
-    def __init__(self, happen: Callable[[Moment], None]) -> None:
-        self._happen = happen
+    def __init__(self, do: Callable[[object], None]) -> None:
+        self._do = do
         self._moments: tuple[Moment, ...] = ()
         self._calls = 0
         self._is_cut = False
@@ -81,12 +74,12 @@ class Line:
             raise Killed
         due = [moment for moment in self._moments if (moment.at, moment.after) == (number, after)]
         for moment in due:
-            if moment.what is What.KILL:
+            if isinstance(moment.deed, Kill):
                 self._is_cut = True
                 raise Killed
-            if moment.what is What.NO_ANSWER:
+            if isinstance(moment.deed, NoAnswer):
                 raise error("There was no answer.")
-            self._happen(moment)
+            self._do(moment.deed)
 
 
 class WiredLedger:

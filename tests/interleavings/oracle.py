@@ -13,8 +13,7 @@ from fractions import Fraction
 from ds01_spawner.limits import limits_for
 from ds01_spawner.model import ALL_DEVICES, Container, Lease, LeaseState, MarkKind, Slot
 
-from .hub import Hub
-from .world import LIMITS, UIDS, World
+from .world import LIMITS, UIDS, Process, Server, World
 
 
 def find_faults(world: World) -> list[str]:
@@ -23,8 +22,8 @@ def find_faults(world: World) -> list[str]:
     return [*_find_doubles(leases), *_find_excess(world, leases)]
 
 
-def find_disagreements(world: World, hub: Hub) -> list[str]:
-    """Return what is wrong right after Docker and the ledger were reconciled; best is nothing."""
+def find_disagreements(world: World, process: Process) -> list[str]:
+    """Return what is wrong right after `process` has reconciled undisturbed; best is nothing."""
     leases = world.ledger.live_leases()
     by_nonce = {lease.nonce: lease for lease in leases}
     own = {
@@ -34,14 +33,14 @@ def find_disagreements(world: World, hub: Hub) -> list[str]:
     }
     faults = find_faults(world)
     for lease in leases:
-        wrong = _judge(world, lease, own.get(lease.id))
+        wrong = _judge(world, process, lease, own.get(lease.id))
         faults += [f"{lease.container_name} ({lease.state.value}): {wrong}"] if wrong else []
     for container in world.daemon.list_all():
         if container.id in world.daemon.made and world.daemon.made[container.id] not in by_nonce:
             faults.append(f"{container.name}, {container.state}, outlived its lease")
     faults += _find_wrong_marks(world, leases, own)
-    faults += _find_lost_places(world, hub)
-    left = hub.process.upkeep.plan()
+    faults += _find_lost_places(world)
+    left = process.upkeep.plan()
     return faults + [f"still to be done: {repair}" for repair in left]
 
 
@@ -71,11 +70,11 @@ def _find_excess(world: World, leases: Collection[Lease]) -> Iterator[str]:
                 yield f"{user} holds {what} of {held}, and may have {most}"
 
 
-def _judge(world: World, lease: Lease, container: Container | None) -> str:
+def _judge(world: World, process: Process, lease: Lease, container: Container | None) -> str:
     """Return what is wrong with a live lease, given the container that was made for it."""
     is_over = lease.deadline is not None and lease.deadline <= world.now
     if lease.ending:
-        return f"it is still ending, since {lease.ending}"
+        return "" if _is_being_ended(world, process, lease) else f"nobody ends it, since {lease.ending}"
     if container is not None and container.devices != lease.slots:
         return f"it has {lease.slots}, its container {container.devices}"
     if lease.state is LeaseState.PENDING:
@@ -90,6 +89,14 @@ def _judge(world: World, lease: Lease, container: Container | None) -> str:
         return "its container runs"
     present = {slot.uuid for slot in world.ledger.slots()}
     return "its hold is over" if is_over or not set(lease.slots) <= present else ""
+
+
+def _is_being_ended(world: World, process: Process, lease: Lease) -> bool:
+    """Whether another process has begun to end the lease, and will try again."""
+    if lease.owner in ("", process.name) or lease.owner in world.dead:
+        return False
+    server = Server(lease.user, lease.server)
+    return lease.owner != world.hub.process.name or server in (*world.hub.unended, *world.hub.spawns)
 
 
 def _find_wrong_marks(world: World, leases: Collection[Lease], own: dict[int, Container]) -> Iterator[str]:
@@ -122,7 +129,8 @@ def _uses(world: World, container: Container, slot: Slot) -> bool:
     return any(device in (slot.uuid, slot.index, slot.gpu_uuid, card) for device in container.devices)
 
 
-def _find_lost_places(world: World, hub: Hub) -> Iterator[str]:
+def _find_lost_places(world: World) -> Iterator[str]:
+    hub = world.hub
     for entry in world.ledger.queue():
         if entry.owner in world.dead:
             yield f"the place of {entry.container_name} is a dead process's"

@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from ds01_spawner import mlc
 from ds01_spawner.adapters.ledger import Ledger
@@ -25,7 +26,10 @@ from ds01_spawner.model import Account, Container, Reservation
 
 from .daemon import Daemon, Engine
 from .hardware import Hardware
-from .line import Line, Moment, What, WiredLedger
+from .line import Line, WiredLedger
+
+if TYPE_CHECKING:
+    from .hub import Hub
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=timezone.utc)
 START_DEADLINE = timedelta(minutes=5)
@@ -113,17 +117,23 @@ class Process:
 
 
 class World:
-    """All that there is. `happen` is called for what others do in the middle of a process's work."""
+    """All that there is.
 
-    def __init__(self, *, shared_containers_block: bool, happen: Callable[[Moment], None]) -> None:
+    `steps_without_docker` is for how many steps more Docker is away. `hub` and `service` are replaced
+    when they are killed.
+    """
+
+    hub: Hub
+
+    def __init__(self, *, shared_containers_block: bool) -> None:
         self.now = START
         self.hardware = Hardware()
         self.daemon = Daemon(self.hardware.find_missing)
         self.reservations: tuple[Reservation, ...] = ()
         self.dead: set[str] = set()
+        self.steps_without_docker = 0
         self.shared_containers_block = shared_containers_block
-        self._happen = happen
-        self._numbers = itertools.count(1)
+        self.numbers = itertools.count(1)
         self._folder = Path(tempfile.mkdtemp(prefix="ds01-", dir=find_fast_folder()))
         self.ledger = WatchedLedger(f"sqlite:///{self._folder / 'ledger.sqlite'}")
         self.ledger.witness = self._watch_release
@@ -138,14 +148,14 @@ class World:
 
     def begin(self, kind: str) -> Process:
         """Start a process, under a name that none had before."""
-        return self.take_part(f"{kind}-{next(self._numbers)}")
+        return self.take_part(f"{kind}-{next(self.numbers)}")
 
     def kill(self, process: Process) -> None:
         self.dead.add(process.name)
 
     def take_part(self, name: str) -> Process:
         """Return a part of the process `name` that does something beside its others."""
-        line = Line(self._happen)
+        line = Line(lambda deed: deed.do(self))
         ledger = WiredLedger(self.ledger, line)
         engine = Engine(self.daemon, line, self._watch_container)
         offers = _Offers(
@@ -184,6 +194,18 @@ class World:
             process.upkeep.refresh_reservations()
             process.upkeep.prune()
 
+    def pass_step(self) -> None:
+        """Bring Docker back when its time is over."""
+        self.steps_without_docker -= 1
+        if self.steps_without_docker <= 0:
+            self.daemon.is_down = False
+
+    def pick(self, which: int) -> Container | None:
+        """Return one of the containers by any number, those of ours first; None where there is none."""
+        made = self.daemon.made
+        found = sorted(self.daemon.list_all(), key=lambda one: one.id not in made)
+        return found[which % len(found)] if found else None
+
     # what must never happen ------------------------------------------------------------------------
 
     def _watch_container(self, verb: str, container: Container) -> None:
@@ -206,26 +228,6 @@ class World:
         if lease is not None and lease.state.is_live and lease.container_id:
             left = self.daemon.containers.get(lease.container_id)
             assert left is None, f"release of {lease.container_name}, which is still {left and left.state}"
-
-    # others ----------------------------------------------------------------------------------------
-
-    def pick(self, which: int) -> Container | None:
-        """Return one of the containers by any number, None where there is none."""
-        found = self.daemon.list_all()
-        return found[which % len(found)] if found else None
-
-    def use_docker(self, what: What, which: int) -> None:
-        """Do to a container what anybody may who has Docker's socket."""
-        container = self.pick(which)
-        if container is None or self.daemon.is_down:
-            return
-        act = {
-            What.SHE_STARTS: self.daemon.start,
-            What.SHE_STOPS: self.daemon.stop,
-            What.SHE_REMOVES: self.daemon.remove,
-        }[what]
-        with suppress(DS01Error):
-            act(container.id)
 
 
 def find_fast_folder() -> Path | None:

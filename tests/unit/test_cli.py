@@ -5,52 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from ds01_spawner.cli import main
+from tests.unit.shell import BOX, LIMITS, ROOT, Shell, write_config
 
-ROOT = Path(__file__).parents[2]
 CATALOG = str(ROOT / "tests" / "data" / "ml_images.v2.repo")
-LIMITS = str(ROOT / "hub_config" / "resource-limits.yaml")
 SCRIPT = str(Path(sys.executable).with_name("ds01"))
-BOX = str(ROOT / "hub_config" / "simulated-gpus.box")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shell:
-    """Runs `ds01` in this process."""
-
-    captured: pytest.CaptureFixture[str]
-
-    def run(self, *arguments: str) -> tuple[object, str, str]:
-        """Return exit status, stdout and stderr."""
-        try:
-            status: object = main(arguments)
-        except SystemExit as left:
-            status = left.code
-        out, err = self.captured.readouterr()
-        return status, out, err
-
-    def ask(self, *arguments: str) -> str:
-        """Return the stdout of a command that has nothing to say besides."""
-        status, out, err = self.run(*arguments)
-        assert (status, err) == (0, "")
-        return out
-
-
-@pytest.fixture
-def shell(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
-    monkeypatch.delenv("MLC_ARCH", raising=False)
-    return Shell(captured=capsys)
-
-
-def write_config(folder: Path, *lines: str) -> str:
-    path = folder / "jupyterhub_config.py"
-    path.write_text("\n".join(["c = get_config()", *lines, ""]))
-    return str(path)
 
 
 def test_images_are_listed_by_framework_the_newest_first(shell: Shell) -> None:

@@ -99,7 +99,7 @@ def test_gpus_are_a_list_or_one(written: str, gpus: tuple[str, ...]) -> None:
 
 
 def test_index_with_a_colon_that_yaml_reads_as_a_time_is_still_one() -> None:
-    assert read(reserved_gpus="[1:2, 15:6, 7]").gpus == ("1:2", "15:6", "7")
+    assert read(reserved_gpus="[1:0, 1:2, 15:6, 7]").gpus == ("1:0", "1:2", "15:6", "7")
 
 
 @pytest.mark.parametrize(

@@ -202,6 +202,12 @@ def test_run_time_of_who_waits_begins_when_she_is_served() -> None:
     assert served(view, wish("ada", hours=1)) == ["0:0"]
 
 
+def test_run_time_of_who_waits_does_not_count_the_build_before_her_entry() -> None:
+    eve = replace(waits("eve", 60), entered_at=NOW, wish=waits("eve", 60, hours=2).wish)
+    view = pool([A], queue=[eve], reservations=[reserve("kim", 1.5, 3, A.uuid)])
+    assert served(view, wish("ada", hours=1)) == []
+
+
 # reservations ------------------------------------------------------------------------------------
 
 
@@ -271,6 +277,11 @@ def test_own_window_that_ends_before_the_other_does_not_open_it() -> None:
     assert served(view, wish("ada", hours=2.01)) == []
 
 
+def test_own_window_that_began_after_the_other_opens_it_from_then_on() -> None:
+    view = pool([A], reservations=[reserve("kim", -2, 1, A.uuid), reserve("ada", -1, 2, A.uuid)])
+    assert served(view, wish("ada", hours=1)) == ["0:0"]
+
+
 def test_own_window_on_another_slot_opens_nothing() -> None:
     both = [reserve("ada", 0, 4, B.uuid), reserve("kim", 0, 2, A.uuid)]
     assert served(pool([A, B], reservations=both), wish("ada", count=2)) == []
@@ -336,6 +347,13 @@ def test_end_of_a_window_on_another_day_comes_with_its_date() -> None:
     view = pool([A], reservations=[reserve("kim", 0, 72, A.uuid)])
     end = (NOW + 72 * HOUR).astimezone()
     assert f"1 reserved for others until {end:%Y-%m-%d %H:%M}" in str(refusal(view, wish("ada")))
+
+
+def test_of_two_windows_the_first_is_told() -> None:
+    windows = [reserve("eve", 2, 3, A.uuid), reserve("kim", 0, 1, A.uuid)]
+    message = str(refusal(pool([A], reservations=windows), wish("ada")))
+    assert f"until {(NOW + HOUR).astimezone():%H:%M}" in message
+    assert "run into" not in message
 
 
 def test_advice_names_only_what_is_free_for_her() -> None:
@@ -416,7 +434,8 @@ def test_those_ahead_keep_what_they_get() -> None:
 
 def test_those_ahead_who_want_something_else_or_the_impossible_do_not_count() -> None:
     others = [waits("eve", 5, profile="2g.20gb"), waits("kim", 4, count=2)]
-    assert expected(pool([A], ends={"0:0": 1}, queue=others), wish()) == 1
+    view = pool([A, mig("1:2", "2g.20gb", 2)], ends={"0:0": 1, "1:2": 2}, queue=others)
+    assert expected(view, wish()) == 1
 
 
 def test_nobody_knows_when_a_lease_without_an_end_makes_room() -> None:
@@ -464,3 +483,8 @@ def test_own_window_gives_the_slot_to_her_before_others_who_asked_earlier() -> N
         reservations=[reserve("ada", 0, 9, A.uuid)],
     )
     assert expected(view, wish()) == 1
+
+
+def test_who_is_ahead_is_expected_to_take_her_reserved_slot() -> None:
+    view = pool([A, B], queue=[waits("kim", 5)], reservations=[reserve("kim", -1, 9, B.uuid)])
+    assert expected(view, wish(hours=1)) == 0

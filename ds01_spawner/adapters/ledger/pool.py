@@ -205,10 +205,10 @@ def _is(mark: Mark) -> Collection[sa.ColumnElement[bool]]:
 
 def _describe(connection: sa.Connection, mark: Mark, why: str) -> str:
     known = read_known_slots(connection, mark.node).get(mark.slot)
-    name = known[0].index if known else mark.slot
-    return (
-        f"slot {name}: {why}" if mark.kind is MarkKind.DRAINED else f"slot {name}, {mark.kind.value}: {why}"
-    )
+    what = f"slot {known[0].index if known else mark.slot}"
+    if mark.kind is not MarkKind.DRAINED:
+        what = f"{what}, {mark.kind.value}"
+    return f"{what}: {why}" if why else what
 
 
 def _name(one: Reservation) -> tuple[object, ...]:

@@ -79,4 +79,6 @@ def insert_event(
     inserted = connection.execute(statements.INSERT_EVENT, values)
     event_id = next(iter(inserted.inserted_primary_key or (0,)))
     if event_id % _EVENTS_BETWEEN_CUTS == 0:
-        connection.execute(statements.DROP_EVENTS_UP_TO, {"last": event_id - MOST_EVENTS})
+        connection.execute(
+            statements.DROP_EVENTS_UP_TO, {"last": event_id + _EVENTS_BETWEEN_CUTS - MOST_EVENTS}
+        )

@@ -101,10 +101,14 @@ def add_commands(commands: Commands, files: argparse.ArgumentParser) -> None:
     _add_user(person)
     _add_allocate(subcommands, files)
     releasing = _add(subcommands, files, "release", release, "end a lease and free its slots", _RELEASE)
-    releasing.add_argument("name", metavar="LEASE|CONTAINER", help="its number, or the container's whole name")
+    releasing.add_argument(
+        "name", metavar="LEASE|CONTAINER", help="its number, or the container's whole name"
+    )
     releasing.add_argument("--force", action="store_true", help="also when its container runs or starts")
     _add_change(releasing, reason="why, for the history and for the user")
-    draining = _add(subcommands, files, "drain", drain, "hand a slot out no more; who has it keeps it", _MARKS)
+    draining = _add(
+        subcommands, files, "drain", drain, "hand a slot out no more; who has it keeps it", _MARKS
+    )
     draining.add_argument("slot", metavar="SLOT", help="index or UUID")
     _add_change(draining, reason="why, for the history and for whoever looks")
     undraining = _add(
@@ -112,10 +116,15 @@ def add_commands(commands: Commands, files: argparse.ArgumentParser) -> None:
     )
     undraining.add_argument("slot", metavar="SLOT", help="index or UUID")
     _add_change(undraining)
-    events = _add(subcommands, files, "history", show_history, "show what happened, the newest last", _HISTORY)
+    events = _add(
+        subcommands, files, "history", show_history, "show what happened, the newest last", _HISTORY
+    )
     events.add_argument("--user", metavar="USER", default="", help="only what concerns, or was done by, USER")
     events.add_argument(
-        "--since", metavar="TIME", type=make_reader(parse_since, "7d, 18:00 or 2026-03-06"), help="only from then"
+        "--since",
+        metavar="TIME",
+        type=make_reader(parse_since, "7d, 18:00 or 2026-03-06"),
+        help="only from then",
     )
     events.add_argument(
         "--limit", metavar="N", type=_read_number, default=100, help="only the newest N (default: 100)"

@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Mapping
 
-from ...model import Event, Slot
+from ...model import DEFAULT_SERVER, Event, Slot
 from ..sources import Sources, open_core
 from ..tables import print_json, print_table
 from ..times import write_time
@@ -48,7 +48,7 @@ def _list_event(event: Event, known: Mapping[str, Slot]) -> tuple[str, ...]:
         f"{event.at.astimezone():%Y-%m-%d %H:%M:%S}",
         event.kind,
         event.who,
-        event.server,
+        "" if event.lease_id is None else event.server or DEFAULT_SERVER,
         "" if event.lease_id is None else str(event.lease_id),
         name_slots(event.slots, known),
         _CONTAINER_ID.sub(r"\1", event.why),

@@ -112,11 +112,13 @@ def _print(person: Person, known: Mapping[str, Slot]) -> None:
             f"\nWaits for {wish.count} × {name_gpu(wish.profile)} since "
             f"{show_time(wish.requested_at, person.at)}, place {waiting.position} of {person.queue_length}, "
             f"{f'expected at {expected}' if expected else 'nobody knows until when'} "
-            f"({show(name_server(waiting.entry.container_name))})."
+            f"({show(name_server(waiting.entry))})."
         )
     for one in person.reservations:
         window = f"from {show_time(one.start, person.at)} until {show_time(one.end, person.at)}"
-        print(f"\nReserved: GPU {', '.join(one.gpus)} {window}{f': {show(one.reason)}' if one.reason else '.'}")
+        print(
+            f"\nReserved: GPU {', '.join(one.gpus)} {window}{f': {show(one.reason)}' if one.reason else '.'}"
+        )
 
 
 def _describe(used: int | Fraction, allowed: int | Fraction | None) -> str:
@@ -128,7 +130,7 @@ def _describe(used: int | Fraction, allowed: int | Fraction | None) -> str:
 def _list_lease(lease: Lease, person: Person, known: Mapping[str, Slot]) -> tuple[str, ...]:
     return (
         str(lease.id),
-        name_server(lease.container_name),
+        name_server(lease),
         lease.state.value,
         name_slots(lease.slots, known),
         show_time(lease.created_at, person.at),

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from ...model import Lease, LeaseState, SlotState, name_gpu
+from ...model import Lease, LeaseState, QueueEntry, SlotState, name_gpu
 from ..sources import Sources, open_core
 from ..tables import Block, Cell, print_json, print_table
 from ..times import show_time, write_time
@@ -39,20 +39,24 @@ def show_status(options: argparse.Namespace, sources: Sources) -> None:
     if options.json:
         print_json(_as_json(seen))
         return
-    print_table(_SLOT_HEADINGS, _list_slots(seen.slots, seen.at))
+    if seen.slots:
+        print_table(_SLOT_HEADINGS, _list_slots(seen.slots, seen.at))
+        print()
     if seen.queue:
-        print("\nQueue")
+        print("Queue")
         print_table(_QUEUE_HEADINGS, [("", [_list_place(one, seen.at) for one in seen.queue])])
-    print(f"\n{_sum_up(seen)}")
+        print()
+    print(_sum_up(seen))
     if seen.problem is not None:
         print(f"ds01: {seen.problem}", file=sys.stderr)
         if seen.problem.detail:
             print(f"  {seen.problem.detail}", file=sys.stderr)
 
 
-def name_server(container_name: str) -> str:
+def name_server(holder: Lease | QueueEntry) -> str:
     """Return what a person calls a server: the NAME of its container, `jupyter` for the default one."""
-    return container_name.partition("._.")[0]
+    # What `allocate` gives has a name that no server can have.
+    return "no server" if holder.server.startswith("#") else holder.container_name.partition("._.")[0]
 
 
 def end_of(lease: Lease) -> datetime | None:
@@ -121,7 +125,7 @@ def _list_slot(one: SlotStatus, now: datetime) -> Sequence[Cell]:
     holder = ("", "", "", "", "")
     if lease is not None:
         since, until = show_time(lease.created_at, now), show_time(end_of(lease), now)
-        holder = (lease.user, name_server(lease.container_name), str(lease.id), since, until)
+        holder = (lease.user, name_server(lease), str(lease.id), since, until)
     memory = f"{slot.memory_mib / 1024:.4g} GiB" if slot.memory_mib else ""
     profile = name_gpu(slot.profile)
     state = (one.state.value, _STYLES.get(one.state, ""))
@@ -133,7 +137,7 @@ def _list_place(waiting: Waiting, now: datetime) -> Sequence[Cell]:
     return (
         str(waiting.position),
         entry.wish.user,
-        name_server(entry.container_name),
+        name_server(entry),
         f"{entry.wish.count} × {name_gpu(entry.wish.profile)}",
         str(entry.wish.priority),
         show_time(entry.wish.requested_at, now),

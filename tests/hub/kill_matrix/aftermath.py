@@ -95,9 +95,8 @@ def _judge_lease(hub: Hub, lease: Lease, containers: dict[str, dict[str, Any]]) 
     elif row["Labels"].get(mlc.LEASE_LABEL) != lease.nonce:
         yield f"the container of {name} was made for another one"
     else:
-        requests = hub.docker.inspect_container(row["Id"])["HostConfig"]["DeviceRequests"] or []
-        pinned = tuple(device for request in requests for device in request["DeviceIDs"])
-        if pinned != lease.slots:
+        pinned = mlc.from_inspect(hub.docker.inspect_container(row["Id"])).devices
+        if sorted(pinned) != sorted(lease.slots):
             yield f"{name} is for {lease.slots}, its container has {pinned}"
 
 

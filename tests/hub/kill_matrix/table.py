@@ -1,21 +1,80 @@
-"""The table of all cells, and the block of a document that it is written into."""
+"""The table of all cells, written into a document between two marks; the rest of it stays as it is."""
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
+
+from .cells import Cell
+from .steps import START, STEPS, STOP, Step
+from .victims import VICTIMS
+
+BEGIN, END = "<!-- kill matrix: made by `make kill-matrix` -->", "<!-- end of the kill matrix -->"
+FAILED = "**failed**"
+NO_CONTAINER = "–"
+_COLUMNS = {"hub": "the Hub", "service": "the service", "container": "her container", "dockerd": "dockerd"}
+_PHASES = {START: "of a start", STOP: "of a stop"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """After how many seconds all was well, and what became of her server."""
+    """After how many seconds all was well, and what became of her server: `ready` or `ended`."""
 
     seconds: float
     outcome: str
 
 
-Results = dict[str, Result]
+Results = dict[str, Result | None]
+"""By the name of the cell; None for one that was begun, and failed."""
 
 
-def write(path: Path, results: Results) -> None:
-    path.write_text(repr(results))
+def write(path: Path, results: Results, cells: Sequence[Cell], *, minutes: float, today: date) -> None:
+    """Write the table of a whole run into a document.
+
+    Raises:
+        ValueError: a cell was not run, or the document has no place for the table.
+    """
+    missing = [cell.name for cell in cells if cell.name not in results]
+    if missing:
+        raise ValueError(f"no table is written, since these were not run: {', '.join(missing)}")
+    text, count = re.subn(
+        f"{re.escape(BEGIN)}.*?{re.escape(END)}",
+        lambda _: f"{BEGIN}\n{render(results, minutes=minutes, today=today)}\n{END}",
+        path.read_text(),
+        flags=re.DOTALL,
+    )
+    if count != 1:
+        raise ValueError(f"{path} has not exactly one pair of {BEGIN} and {END}")
+    path.write_text(text)
+
+
+def render(results: Mapping[str, Result | None], *, minutes: float, today: date) -> str:
+    """Return the table, and a sentence that sums it up."""
+    passed = [result for result in results.values() if result is not None]
+    longest = max((result.seconds for result in passed), default=0.0)
+    head = (
+        f"{len(passed)} of {len(results)} kills passed; the longest took {longest:.1f} s. Run on {today:%Y-%m-%d} "
+        f"in {minutes:.0f} minutes, {os.cpu_count()} cores."
+    )
+    rows = [f"| {' | '.join(['step', *(_COLUMNS[victim] for victim in VICTIMS)])} |"]
+    rows.append(f"|{'---|' * (len(VICTIMS) + 1)}")
+    for phase in (START, STOP):
+        rows.append(f"| **{_PHASES[phase]}** |{' |' * len(VICTIMS)}")
+        rows += [_render_row(step, results) for step in STEPS if step.phase == phase]
+    return "\n".join([head, "", *rows])
+
+
+def _render_row(step: Step, results: Mapping[str, Result | None]) -> str:
+    words = [step.name]
+    for victim in VICTIMS:
+        name = Cell(victim=victim, step=step).name
+        result = results.get(name)
+        if name not in results:
+            words.append(NO_CONTAINER)
+        else:
+            words.append(FAILED if result is None else f"{result.seconds:.1f} s, {result.outcome}")
+    return f"| {' | '.join(words)} |"

@@ -1,4 +1,4 @@
-"""Whatever is killed at whatever step: soon after it is back nothing is leaked or doubled, and she can go on."""
+"""Whatever is killed at whatever step: soon after nothing is leaked or doubled, and she can go on."""
 
 from __future__ import annotations
 

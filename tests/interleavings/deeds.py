@@ -1,0 +1,239 @@
+"""What people, the machine and other processes do: as a step of its own, or in the middle of another.
+
+Each deed is a value with a `do(world)`, done whole. What cannot be done at that moment is left.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+
+from ds01_spawner.errors import DS01Error
+from ds01_spawner.model import Reservation
+
+from .hub import ALL_STEPS, Order
+from .world import Server, World
+
+_MOST_FOREIGN = 3
+_XID_OF_BROKEN_MEMORY = 48
+
+
+# people with Docker's socket ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """`mlc start`, of any container; `which` picks one, as in all that follow."""
+
+    which: int
+
+    def do(self, world: World) -> None:
+        container = world.pick(self.which)
+        if container is not None and not world.daemon.is_down:
+            with suppress(DS01Error):
+                world.daemon.start(container.id)
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """`mlc stop`, or its program ends: that it does without Docker as well."""
+
+    which: int
+
+    def do(self, world: World) -> None:
+        container = world.pick(self.which)
+        if container is not None:
+            world.daemon.stop(container.id)
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """`mlc remove`."""
+
+    which: int
+
+    def do(self, world: World) -> None:
+        container = world.pick(self.which)
+        if container is not None and not world.daemon.is_down:
+            world.daemon.remove(container.id)
+
+
+@dataclass(frozen=True, slots=True)
+class Rename:
+    """`docker rename`, to what a server's container is called, or to anything."""
+
+    which: int
+    to: Server | None
+
+    def do(self, world: World) -> None:
+        container = world.pick(self.which)
+        if container is not None and not world.daemon.is_down:
+            name = self.to.container_name if self.to else f"renamed-{next(world.numbers)}"
+            with suppress(DS01Error):
+                world.daemon.rename(container.id, name)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """`docker run` with devices in anybody's words, perhaps under the name of a server's container.
+
+    `origin` picks a container that is committed first: the new one has all its labels, the nonce too.
+    """
+
+    devices: tuple[str, ...]
+    name: Server | None
+    origin: int | None = None
+
+    def do(self, world: World) -> None:
+        daemon = world.daemon
+        foreign = [one for one in daemon.list_all() if one.id not in daemon.made]
+        if daemon.is_down or len(foreign) >= _MOST_FOREIGN:
+            return
+        origin = None if self.origin is None else world.pick(self.origin)
+        name = self.name.container_name if self.name else f"foreign-{next(world.numbers)}"
+        with suppress(DS01Error):
+            made = daemon.create(name, labels=origin.labels if origin else {}, devices=self.devices)
+            daemon.start(made.id)
+
+
+# the machine ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class LoseDocker:
+    """Docker is away for some steps; `ends_all` is whether it takes its containers with it."""
+
+    steps: int
+    ends_all: bool
+
+    def do(self, world: World) -> None:
+        world.daemon.is_down = True
+        world.steps_without_docker = self.steps
+        for container in world.daemon.list_all() if self.ends_all else ():
+            world.daemon.stop(container.id)
+
+
+@dataclass(frozen=True, slots=True)
+class Repartition:
+    """`nvidia-smi mig`: all slots of a GPU go, and others come."""
+
+    card: int
+    layout: str
+
+    def do(self, world: World) -> None:
+        world.hardware.repartition(self.card, self.layout)
+
+
+@dataclass(frozen=True, slots=True)
+class Break:
+    """A GPU has a fault or is lost; or NVML answers nothing at all."""
+
+    card: int
+    how: str
+
+    def do(self, world: World) -> None:
+        card = world.hardware.cards[self.card]
+        if self.how == "fault":
+            card.fault = "it is too hot"
+        elif self.how == "lost":
+            card.is_lost = True
+        elif self.how == "unreadable":
+            world.hardware.is_readable = False
+        else:
+            world.service.upkeep.note_xid(card.uuid, _XID_OF_BROKEN_MEMORY)
+
+
+@dataclass(frozen=True, slots=True)
+class MoveClock:
+    minutes: int
+
+    def do(self, world: World) -> None:
+        world.now += timedelta(minutes=self.minutes)
+
+
+# the admin ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Mend:
+    """All GPUs are well again, and in use."""
+
+    def do(self, world: World) -> None:
+        world.hardware.mend()
+        for gpu in ("0", "1"):
+            with suppress(DS01Error):
+                world.service.admin.undrain(gpu, who="root")
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    gpu: str
+
+    def do(self, world: World) -> None:
+        with suppress(DS01Error):
+            world.service.admin.drain(self.gpu, who="root")
+
+
+@dataclass(frozen=True, slots=True)
+class Allocate:
+    """`ds01 gpu allocate`: a lease without a server."""
+
+    user: str
+    profile: str
+    count: int
+    minutes: int
+
+    def do(self, world: World) -> None:
+        until = world.now + timedelta(minutes=self.minutes)
+        with suppress(DS01Error):
+            world.service.admin.allocate(self.user, self.profile, self.count, until=until, who="root")
+
+
+@dataclass(frozen=True, slots=True)
+class Reserve:
+    """A window in the limits file, in place of an older one."""
+
+    user: str
+    gpu: str
+    begins_in_minutes: int
+    minutes: int
+
+    def do(self, world: World) -> None:
+        start = world.now + timedelta(minutes=self.begins_in_minutes)
+        end = start + timedelta(minutes=self.minutes)
+        window = Reservation(user=self.user, start=start, end=end, gpus=(self.gpu,))
+        world.reservations = (*world.reservations[-1:], window)
+
+
+# processes of ours, beside the one that is interrupted ------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """The service, or who else reconciles, looks at everything."""
+
+    def do(self, world: World) -> None:
+        world.look(world.take_part(world.service.name))
+
+
+@dataclass(frozen=True, slots=True)
+class GoOn:
+    """The Hub begins the start of a server, or goes on with it, in another of its threads."""
+
+    server: Server
+    order: Order
+    steps: int = ALL_STEPS
+
+    def do(self, world: World) -> None:
+        world.hub.spawn(world.take_part(world.hub.process.name), self.server, self.order, self.steps)
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """The Hub stops a server, in another of its threads."""
+
+    server: Server
+
+    def do(self, world: World) -> None:
+        world.hub.stop(world.take_part(world.hub.process.name), self.server)
