@@ -165,8 +165,27 @@ class Interleavings(RuleBasedStateMachine):
 
     # everybody else --------------------------------------------------------------------------------
 
-    @rule(deed=st.one_of(OF_PEOPLE, OF_PEOPLE, OF_MACHINE, OF_ADMIN, CLOCK))
-    def happens(self, deed: Any) -> None:
+    @rule(deed=OF_PEOPLE)
+    def somebody_does(self, deed: Any) -> None:
+        self.do(deed)
+
+    @rule(deed=OF_PEOPLE)
+    def somebody_else_does(self, deed: Any) -> None:
+        self.do(deed)
+
+    @rule(deed=OF_MACHINE)
+    def machine_does(self, deed: Any) -> None:
+        self.do(deed)
+
+    @rule(deed=OF_ADMIN)
+    def admin_does(self, deed: Any) -> None:
+        self.do(deed)
+
+    @rule(deed=CLOCK)
+    def time_passes(self, deed: Any) -> None:
+        self.do(deed)
+
+    def do(self, deed: Any) -> None:
         with self.step(type(deed).__name__):
             deed.do(self.world)
 
