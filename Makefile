@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-all check lint unit wheel clean
+.PHONY: help demo test test-all kill-matrix check lint unit wheel clean
 
 help:
 	@echo "make demo      JupyterHub with simulated GPUs on 127.0.0.1:8000, until Ctrl-C"
 	@echo "make test      checks, unit tests, and the tests on real Docker and a real Hub"
 	@echo "make test-all  the slow ones too"
+	@echo "make kill-matrix  kill each part at each step, and write the table in docs/reliability.md"
 	@echo "make check     formatting, lint, types, import directions, unit tests: no Docker needed"
 	@echo "make unit      unit tests only, in seconds"
 
@@ -20,6 +21,9 @@ test: $(VENV)/test-ready lint
 
 test-all: $(VENV)/test-ready lint
 	$(BIN)/pytest
+
+kill-matrix: $(VENV)/test-ready
+	DS01_KILL_MATRIX=docs/reliability.md $(BIN)/pytest tests/hub/kill_matrix
 
 check: $(VENV)/ready lint unit
 

@@ -291,13 +291,7 @@ class DS01(LoggingConfigurable):
             read_inventory=self.read_inventory,
             history=timedelta(days=self.history_days),
         )
-        admin = Admin(
-            ledger=ledger,
-            engine=self.engine,
-            offers=offers,
-            leases=leases,
-            queue_patience=timedelta(seconds=self.queue_patience),
-        )
+        admin = Admin(ledger=ledger, engine=self.engine, offers=offers, leases=leases)
         return Core(offers=offers, images=self._images(), leases=leases, upkeep=upkeep, admin=admin)
 
     def _images(self) -> Images:

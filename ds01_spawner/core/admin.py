@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from .. import allocator, limits, reconcile
-from ..allocator import LeaseDraft, PoolView, slot_order
+from .. import reconcile
+from ..allocator import LeaseDraft, slot_order
 from ..errors import RequestRefused
 from ..model import (
-    FULL_GPU,
     Container,
     GpuWish,
     Lease,
@@ -77,7 +75,7 @@ class MarkChange:
 
 
 class Admin(Inspector):
-    """The admin's verbs, with those that only look. `queue_patience` is as in `Leases`."""
+    """The admin's verbs, with those that only look."""
 
     def __init__(
         self,
@@ -86,11 +84,9 @@ class Admin(Inspector):
         engine: DockerEngine,
         offers: Offers,
         leases: Leases,
-        queue_patience: timedelta = timedelta(minutes=10),
     ) -> None:
         super().__init__(ledger=ledger, offers=offers, leases=leases)
         self._engine = engine
-        self._patience = queue_patience
 
     # give ------------------------------------------------------------------------------------------
 
@@ -146,7 +142,7 @@ class Admin(Inspector):
             priority=allowed.priority,
             runs_until=until,
         )
-        decide = self._decider(wish, allowed, draft)
+        decide = self._leases.decider(wish, allowed, name)
         if dry_run:
             slots = decide(self._ledger.view(user))
             return Allocation(at=now, user=user, slots=slots, until=until, lease=None)
@@ -156,28 +152,6 @@ class Admin(Inspector):
         known = self.known_slots()
         slots = tuple(known[uuid] for uuid in lease.slots)
         return Allocation(at=now, user=user, slots=slots, until=until, lease=lease)
-
-    def _decider(
-        self, wish: GpuWish, allowed: Limits, draft: LeaseDraft
-    ) -> Callable[[PoolView], tuple[Slot, ...]]:
-        strategy = self._offers.strategy()
-
-        def decide(view: PoolView) -> tuple[Slot, ...]:
-            full = wish.profile == FULL_GPU
-            limits.check(allowed, view.holdings, slots=wish.count, gpu_share=Fraction(0), full_gpu=full)
-            chosen = allocator.decide(
-                view,
-                wish,
-                draft.created_at,
-                strategy=strategy,
-                patience=self._patience,
-                container_name=draft.container_name,
-            )
-            share = sum((slot.share for slot in chosen), start=Fraction(0))
-            limits.check(allowed, view.holdings, slots=wish.count, gpu_share=share, full_gpu=full)
-            return chosen
-
-        return decide
 
     # take back -------------------------------------------------------------------------------------
 

@@ -160,7 +160,7 @@ class Leases:
         if wish.count:
             # Who cannot be given a slot asks for none: no GPUs, no lease of one.
             self._offers.inventory()
-        decide = self._decider(start, wish, now)
+        decide = self.decider(wish, start.effective, start.container_name)
         try:
             if self._is_waiting(start.container_name):
                 # Most tries while one waits are in vain, and a write would make all others wait.
@@ -170,26 +170,25 @@ class Leases:
         except NothingFree as exc:
             return self._tell_place(start, wish, exc, waits=bool(limit))
 
-    def _decider(self, start: Start, wish: GpuWish, now: datetime) -> Callable[[PoolView], tuple[Slot, ...]]:
-        strategy, effective = self._offers.strategy(), start.effective
+    def decider(
+        self, wish: GpuWish, allowed: Limits, container_name: str
+    ) -> Callable[[PoolView], tuple[Slot, ...]]:
+        """Return what chooses the slots of `wish` for the ledger, within what her limits allow."""
+        strategy, now = self._offers.strategy(), self.now()
 
         def decide(view: PoolView) -> tuple[Slot, ...]:
-            limits.check(effective, view.holdings, slots=wish.count, gpu_share=Fraction(0), full_gpu=False)
+            limits.check(allowed, view.holdings, slots=wish.count, gpu_share=Fraction(0), full_gpu=False)
             chosen = allocator.decide(
                 view,
                 wish,
                 now,
                 strategy=strategy,
                 patience=self._patience,
-                container_name=start.container_name,
+                container_name=container_name,
             )
-            limits.check(
-                effective,
-                view.holdings,
-                slots=len(chosen),
-                gpu_share=sum((slot.share for slot in chosen), start=Fraction(0)),
-                full_gpu=wish.profile == FULL_GPU,
-            )
+            share = sum((slot.share for slot in chosen), start=Fraction(0))
+            full = wish.profile == FULL_GPU
+            limits.check(allowed, view.holdings, slots=len(chosen), gpu_share=share, full_gpu=full)
             return chosen
 
         return decide

@@ -39,11 +39,12 @@ _FOLDED = frozenset(
 class FormView:
     """Everything that the form shows.
 
-    `server` is the name of the server it is for, "" for the default one; `notice` a sentence about a
-    link that cannot be followed, or "".
+    `server` is the name of the server it is for, "" for the default one; `notice` sentences
+    about a link that cannot be followed, or about her servers, or "".
     `profiles` are those she may use; `frameworks` are (name, versions, newest first); `values` are
     the `user_options` to fill in, unchecked. `gpu_problem` is a sentence when no GPU can be offered
-    now; `defaults` say what she may choose. `architecture` is the catalog's word for the GPUs.
+    now, `queues` says whether one can wait for one; `defaults` say what she may choose. `architecture` is
+    the catalog's word for the GPUs.
     """
 
     profiles: tuple[Profile, ...]
@@ -57,6 +58,7 @@ class FormView:
     values: Mapping[str, object] = field(default_factory=dict)
     simulated: bool = False
     gpu_problem: str = ""
+    queues: bool = False
     defaults: ServerDefaults = field(default_factory=ServerDefaults)
     architecture: str = ""
 

@@ -109,6 +109,7 @@ class StudentOptions(ServerSettings, PooledCalls):
                 values=query or (values if isinstance(values, dict) else {}),
                 simulated=offer.simulated,
                 gpu_problem=offer.gpu_problem,
+                queues=self.site.queue_limit > 0,
                 architecture=offer.architecture,
                 defaults=self._defaults(),
             )

@@ -183,7 +183,7 @@ class World:
         )
         parts = {"ledger": ledger, "engine": engine, "offers": offers, "leases": leases}
         upkeep = Upkeep(**parts, read_inventory=self.hardware.read, history=HISTORY)
-        admin = Admin(**parts, queue_patience=PATIENCE)
+        admin = Admin(**parts)
         return Process(name=name, line=line, engine=engine, leases=leases, upkeep=upkeep, admin=admin)
 
     def look(self, process: Process) -> None:

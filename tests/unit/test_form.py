@@ -419,3 +419,10 @@ def test_the_templates_are_found() -> None:
 def test_a_template_cannot_leave_out_a_value_silently() -> None:
     with pytest.raises(UndefinedError):
         environment().from_string("{{ nothing }}").render()
+
+
+@pytest.mark.parametrize(
+    ("queues", "said"), [(True, "you wait in a queue"), (False, "the start says so and starts nothing")]
+)
+def test_form_says_what_happens_when_no_slot_is_free(queues: bool, said: str) -> None:
+    assert said in " ".join(render(replace(VIEW, queues=queues)).split())

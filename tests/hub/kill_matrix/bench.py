@@ -13,6 +13,7 @@ from ..conftest import signed_in, tagged
 from ..docker_link import DockerLink
 from ..hub import Hub
 from ..lab import Lab
+from ..waiting import wait_for
 from .steps import SMALL
 
 # Beside the one that all other tests share: these kill it.
@@ -63,9 +64,10 @@ class Bench:
         self.is_warm = False
 
     def prepare(self, *, warm: bool) -> None:
-        """Have all parts up, and the Hub warm or as after its start."""
+        """Have all parts up, nothing of a cell that failed, and the Hub warm or as after its start."""
         if not self._answers():
             self.start_hub()
+        self._sweep()
         if self.is_warm and not warm:
             self.hub.stop()
             self.start_hub()
@@ -73,6 +75,14 @@ class Bench:
             with signed_in(self.hub) as somebody:
                 somebody.start(dict(SMALL))
             self.is_warm = True
+
+    def _sweep(self) -> None:
+        client = self.hub.docker
+        for row in client.containers(all=True):
+            client.remove_container(row["Id"], force=True)
+        for person in self.hub.people:
+            self.hub.clean(person)
+        wait_for(lambda: not self.hub.leases(), "no lease is left")
 
     def _answers(self) -> bool:
         try:
