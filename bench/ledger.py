@@ -202,7 +202,9 @@ def measure_pool(folder: Path, lab: Lab, rounds: int) -> dict[str, float]:
             "`decide`, nothing free": lambda: try_to_decide(view, last),
             "`decide`, the last slot, for the first in the queue": lambda: decide(one_free, first),
             "`decide`, the last slot, set aside for the first": lambda: try_to_decide(one_free, last),
-            "`decide`, half of the slots free, all set aside": lambda: try_to_decide(half_free, last),
+            "`decide`, half of the slots free, after all in the queue": lambda: try_to_decide(
+                half_free, last
+            ),
             "`place`, of the last in the queue": lambda: allocator.place(view, last, "jupyter._.ada"),
             "`expect`, of the last in the queue": lambda: allocator.expect(view, last, LATER, ""),
             "`Ledger.view`": lambda: ledger.view("user0"),
@@ -238,9 +240,8 @@ def print_pools(folder: Path, rounds: int) -> None:
     for name in small:
         goals = {"`decide": DECIDE_MS, "availability": AVAILABILITY_MS}
         goal = next((f"{ms} ms" for start, ms in goals.items() if name.startswith(start)), "")
-        print(
-            f"| {name} | {small[name]:.2f} ms | {full[name]:.2f} ms | {full[name] / small[name]:.1f} | {goal} |"
-        )
+        cells = f"{small[name]:.2f} ms | {full[name]:.2f} ms | {full[name] / small[name]:.1f}"
+        print(f"| {name} | {cells} | {goal} |")
 
 
 def main() -> None:

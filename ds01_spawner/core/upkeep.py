@@ -162,12 +162,12 @@ class Upkeep:
 
     def refresh_reservations(self) -> None:
         """Record the reservations of the limits file, each with the GPUs that its numbers mean now."""
-        file = self._offers.limits_file()
-        wanted = file.reservations if file else ()
+        file, now = self._offers.limits_file(), self._leases.now()
+        wanted = [one for one in file.reservations if one.end > now] if file else []
         found, unknown = allocator.resolve_reservations(wanted, self._ledger.slots(node=LOCAL_NODE))
         for gpu in unknown:
             log.warning("a reservation names GPU %s, which this machine does not have", gpu)
-        self._ledger.write_reservations(found, self._leases.now())
+        self._ledger.write_reservations(found, now)
 
     def prune(self) -> None:
         """Forget what is older than the history is kept."""

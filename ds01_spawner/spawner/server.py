@@ -25,7 +25,7 @@ from .refusal import SpawnRefused
 from .starting import StartSteps
 
 # Pauses between tries to end a server; the last one is repeated.
-RETRY_SECONDS = (1, 2, 5, 10, 30)
+RETRY_SECONDS = (1, 2, 5, 10)
 _STOPPED = "the server was stopped"
 
 

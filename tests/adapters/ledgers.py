@@ -11,7 +11,7 @@ from fractions import Fraction
 import sqlalchemy as sa
 
 from ds01_spawner.allocator import LeaseDraft, PoolView, choose
-from ds01_spawner.errors import LimitExceeded
+from ds01_spawner.errors import LimitExceeded, NothingFree
 from ds01_spawner.model import FULL_GPU, Slot
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=timezone.utc)
@@ -55,6 +55,10 @@ def take_free(view: PoolView) -> tuple[Slot, ...]:
 
 def refuse(_view: PoolView) -> tuple[Slot, ...]:
     raise LimitExceeded("You have 3 of 3 slots.")
+
+
+def nothing_free(_view: PoolView) -> tuple[Slot, ...]:
+    raise NothingFree("All of them are taken.")
 
 
 def events(sql: sa.Connection) -> list[tuple[str, str, str]]:

@@ -21,8 +21,7 @@ from ds01_spawner.adapters.migrations.schema import metadata
 from ds01_spawner.errors import LedgerUnavailable, NothingFree
 from ds01_spawner.model import GpuWish, Inventory, Lease, LeaseState, Mark, MarkKind, Reservation
 
-from .ledgers import FULL, LATER, NOW, SMALL, draft, events, take
-from .test_ledger_queue import nothing_free
+from .ledgers import FULL, LATER, NOW, SMALL, draft, events, nothing_free, take
 
 pytest_plugins = ("tests.adapters.postgres",)
 

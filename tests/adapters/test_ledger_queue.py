@@ -15,15 +15,11 @@ from ds01_spawner.allocator import PoolView
 from ds01_spawner.errors import DS01Error, LimitExceeded, NothingFree, QueueFull, RequestRefused
 from ds01_spawner.model import GpuWish, QueueEntry, Slot
 
-from .ledgers import BERLIN, LATER, NOW, SMALL, draft, events, kinds, refuse, take
+from .ledgers import BERLIN, LATER, NOW, SMALL, draft, events, kinds, nothing_free, refuse, take
 
 pytest_plugins = ("tests.adapters.postgres",)
 
 MINUTE = timedelta(minutes=1)
-
-
-def nothing_free(_view: PoolView) -> tuple[Slot, ...]:
-    raise NothingFree("All of them are taken.")
 
 
 def nothing_ever(_view: PoolView) -> tuple[Slot, ...]:

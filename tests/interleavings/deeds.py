@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from ds01_spawner.errors import DS01Error
-from ds01_spawner.model import Reservation
+from ds01_spawner.model import NO_GPU, Reservation
 
 from .hub import ALL_STEPS, Order
-from .world import Server, World
+from .world import Process, Server, World
 
 _MOST_FOREIGN = 3
 _XID_OF_BROKEN_MEMORY = 48
@@ -79,9 +79,10 @@ class Run:
     """`docker run` with devices in anybody's words, perhaps under the name of a server's container.
 
     `origin` picks a container that is committed first: the new one has all its labels, the nonce too.
+    `devices` None are what that one has.
     """
 
-    devices: tuple[str, ...]
+    devices: tuple[str, ...] | None
     name: Server | None
     origin: int | None = None
 
@@ -92,9 +93,10 @@ class Run:
             return
         origin = None if self.origin is None else world.pick(self.origin)
         name = self.name.container_name if self.name else f"foreign-{next(world.numbers)}"
+        labels = origin.labels if origin else {}
+        devices = (origin.devices if origin else ()) if self.devices is None else self.devices
         with suppress(DS01Error):
-            made = daemon.create(name, labels=origin.labels if origin else {}, devices=self.devices)
-            daemon.start(made.id)
+            daemon.start(daemon.create(name, labels=labels, devices=devices).id)
 
 
 # the machine ----------------------------------------------------------------------------------------
@@ -206,34 +208,94 @@ class Reserve:
         world.reservations = (*world.reservations[-1:], window)
 
 
-# processes of ours, beside the one that is interrupted ------------------------------------------------
+# processes of ours ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """The service, or who else reconciles, looks at everything."""
+    """The service looks at everything, and has the Hub start the servers that run without its knowledge."""
 
-    def do(self, world: World) -> None:
-        world.look(world.take_part(world.service.name))
+    def do(self, world: World, process: Process | None = None) -> None:
+        world.look(process or world.take_part(world.service.name))
+        hub = world.hub
+        known = {(server.user, server.name) for server in (*hub.running, *hub.spawns)}
+        for lease in world.service.upkeep.find_forgotten(lambda: known):
+            order = Order(profile=NO_GPU, count=0)
+            hub.spawn(world.take_part(hub.process.name), Server(lease.user, lease.server), order, ALL_STEPS)
 
 
 @dataclass(frozen=True, slots=True)
 class GoOn:
-    """The Hub begins the start of a server, or goes on with it, in another of its threads."""
+    """The Hub begins the start of a server, or goes on with it, by some steps."""
 
     server: Server
     order: Order
-    steps: int = ALL_STEPS
+    steps: int
 
-    def do(self, world: World) -> None:
-        world.hub.spawn(world.take_part(world.hub.process.name), self.server, self.order, self.steps)
+    def do(self, world: World, process: Process | None = None) -> None:
+        process = process or world.take_part(world.hub.process.name)
+        world.hub.spawn(process, self.server, self.order, self.steps)
+
+
+@dataclass(frozen=True, slots=True)
+class GoOnWithAll:
+    """The Hub goes on with all starts that are under way."""
+
+    steps: int
+
+    def do(self, world: World, process: Process | None = None) -> None:
+        process = process or world.take_part(world.hub.process.name)
+        for server, spawn in list(world.hub.spawns.items()):
+            world.hub.spawn(process, server, spawn.order, self.steps)
 
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """The Hub stops a server, in another of its threads."""
+    """The Hub stops a server, or cancels its start."""
 
     server: Server
 
+    def do(self, world: World, process: Process | None = None) -> None:
+        world.hub.stop(process or world.take_part(world.hub.process.name), self.server)
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """The Hub asks for all its servers, and tries again to end what it could not."""
+
+    def do(self, world: World, process: Process | None = None) -> None:
+        process = process or world.take_part(world.hub.process.name)
+        for server in sorted(world.hub.running):
+            world.hub.poll(process, server)
+        world.hub.retry(process)
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """`ds01 gpu release`, in a process of its own."""
+
+    which: int
+    force: bool
+
+    def do(self, world: World, process: Process | None = None) -> None:
+        leases = world.ledger.live_leases()
+        admin = (process or world.service).admin
+        with suppress(DS01Error):
+            if leases:
+                admin.release(str(leases[self.which % len(leases)].id), who="root", force=self.force)
+
+
+@dataclass(frozen=True, slots=True)
+class KillHub:
+    """Another Hub follows, which knows the servers of the old one, or has forgotten them."""
+
+    forgets: bool
+
     def do(self, world: World) -> None:
-        world.hub.stop(world.take_part(world.hub.process.name), self.server)
+        world.replace(world.hub.process, forgets=self.forgets)
+
+
+@dataclass(frozen=True, slots=True)
+class KillService:
+    def do(self, world: World) -> None:
+        world.replace(world.service)

@@ -60,6 +60,10 @@ class Hub:
     unended: set[Server] = field(default_factory=set)
     busy: set[Server] = field(default_factory=set)
 
+    def follow(self, process: Process, *, forgets: bool) -> Hub:
+        """Return the next life of the Hub: it has read which servers should run, and nothing else."""
+        return Hub(self.world, process, running={} if forgets else dict(self.running))
+
     def spawn(self, process: Process, server: Server, order: Order, steps: int) -> None:
         """Begin the start of a server, or go on with it, by that many steps."""
         with self._keep_busy(server) as is_free:

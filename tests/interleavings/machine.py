@@ -41,7 +41,7 @@ ORDER = st.builds(
 )
 STEPS = st.integers(1, ALL_STEPS)
 DEVICES = st.sampled_from(
-    ((), ("0:0",), ("0",), ("1",), ("GPU-0",), ("GPU-1",), ("1:1", "0:1"), (ALL_DEVICES,))
+    (None, (), ("0:0",), ("0",), ("1",), ("GPU-0",), ("GPU-1",), ("1:1", "0:1"), (ALL_DEVICES,))
 )
 MINUTES = st.sampled_from((1, 4, 6, 20, 60, 13 * 60, 10 * 24 * 60, -2))
 
@@ -69,15 +69,28 @@ OF_ADMIN = st.one_of(
     ),
     st.builds(deeds.Reserve, USER, st.sampled_from(("0", "1", "0:1")), MINUTES, st.sampled_from((30, 600))),
 )
-OF_OTHERS = st.one_of(
-    st.just(deeds.Look()), st.builds(deeds.GoOn, SERVER, ORDER, STEPS), st.builds(deeds.GiveUp, SERVER)
+OF_HUB = st.one_of(
+    st.builds(deeds.GoOn, SERVER, ORDER, STEPS),
+    st.builds(deeds.GoOnWithAll, STEPS),
+    st.builds(deeds.GiveUp, SERVER),
+    st.just(deeds.Poll()),
 )
+OF_SERVICE = st.one_of(st.just(deeds.Look()), st.builds(deeds.Release, NUMBERS, st.booleans()))
+KILLS = st.one_of(st.builds(deeds.KillHub, st.booleans()), st.just(deeds.KillService()))
 CLOCK = st.builds(deeds.MoveClock, MINUTES)
 MOMENT = st.builds(
     Moment,
     at=st.one_of(st.integers(1, 8), st.integers(1, 40)),
+    # `one_of` takes each of these as often as any other, however they are nested.
     deed=st.one_of(
-        st.just(Kill()), st.just(NoAnswer()), CLOCK, OF_OTHERS, OF_OTHERS, OF_PEOPLE, OF_MACHINE, OF_ADMIN
+        *[st.just(Kill())] * 4,
+        *[st.just(NoAnswer())] * 4,
+        CLOCK,
+        OF_HUB,
+        OF_SERVICE,
+        OF_PEOPLE,
+        OF_MACHINE,
+        OF_ADMIN,
     ),
     after=st.booleans(),
 )
@@ -94,47 +107,19 @@ class Interleavings(RuleBasedStateMachine):
         self.world = World(shared_containers_block=shared_containers_block)
         self.world.hub = Hub(self.world, self.world.begin("hub"))
 
-    # the Hub ---------------------------------------------------------------------------------------
-
     @rule(server=SERVER, order=ORDER)
     def start(self, server: Server, order: Order) -> None:
-        """Start a server without a disturbance, after the service looked at the GPUs, as it always does."""
-        with self.step("start a server"):
+        """Start a server undisturbed, after the service looked at the GPUs, as it does every minute."""
+        with self.step("a server is started"):
             self.world.look(self.world.service)
             self.world.hub.spawn(self.world.hub.process, server, order, ALL_STEPS)
 
-    @rule(server=SERVER, order=ORDER, steps=STEPS, moments=MOMENTS)
-    def begin_start(self, server: Server, order: Order, steps: int, moments: tuple[Moment, ...]) -> None:
-        with self.step("start a server by some steps", self.world.hub.process, moments):
-            self.world.hub.spawn(self.world.hub.process, server, order, steps)
-
-    @rule(steps=STEPS, moments=MOMENTS)
-    def go_on(self, steps: int, moments: tuple[Moment, ...]) -> None:
-        hub = self.world.hub
-        with self.step("go on with all starts", hub.process, moments):
-            for server, spawn in list(hub.spawns.items()):
-                hub.spawn(hub.process, server, spawn.order, steps)
-
-    @rule(server=SERVER, moments=MOMENTS)
-    def stop(self, server: Server, moments: tuple[Moment, ...]) -> None:
-        with self.step("stop a server", self.world.hub.process, moments):
-            self.world.hub.stop(self.world.hub.process, server)
-
-    @rule(moments=MOMENTS)
-    def poll(self, moments: tuple[Moment, ...]) -> None:
-        hub = self.world.hub
-        with self.step("poll all servers", hub.process, moments):
-            for server in sorted(hub.running):
-                hub.poll(hub.process, server)
-            hub.retry(hub.process)
-
-    # the service -----------------------------------------------------------------------------------
-
     @rule(in_hub=st.booleans())
     def reconcile(self, in_hub: bool) -> None:
+        """Reconcile undisturbed, and see that all is well then."""
         world = self.world
         process = world.hub.process if in_hub else world.service
-        with self.step("reconcile, and compare"):
+        with self.step("everything is reconciled and compared"):
             before = world.ledger.epoch()
             try:
                 process.upkeep.reconcile()
@@ -144,60 +129,23 @@ class Interleavings(RuleBasedStateMachine):
             else:
                 expect_nothing(find_disagreements(world, process))
 
-    @rule(moments=MOMENTS)
-    def look(self, moments: tuple[Moment, ...]) -> None:
-        """Look at everything, and have the Hub start the servers that run without its knowledge."""
-        world, hub = self.world, self.world.hub
-        with self.step("look at everything", world.service, moments):
-            world.look(world.service)
-        known = {(server.user, server.name) for server in (*hub.running, *hub.spawns)}
-        for lease in world.service.upkeep.find_forgotten(lambda: known):
-            order = Order(profile=NO_GPU, count=0)
-            hub.spawn(hub.process, Server(lease.user, lease.server), order, ALL_STEPS)
+    @rule(deed=OF_HUB, moments=MOMENTS)
+    def hub_does(self, deed: Any, moments: tuple[Moment, ...]) -> None:
+        self.do("Hub", self.world.hub.process, deed, moments)
 
-    @rule(process=st.sampled_from(("hub", "forgetful hub", "service")))
-    def kill(self, process: str) -> None:
-        with self.step("kill a process"):
-            if process == "service":
-                self.replace(self.world.service)
-            else:
-                self.replace(self.world.hub.process, forgets=process != "hub")
+    @rule(deed=OF_SERVICE, moments=MOMENTS)
+    def service_does(self, deed: Any, moments: tuple[Moment, ...]) -> None:
+        self.do("service", self.world.service, deed, moments)
 
-    # everybody else --------------------------------------------------------------------------------
-
-    @rule(deed=OF_PEOPLE)
-    def somebody_does(self, deed: Any) -> None:
-        self.do(deed)
-
-    @rule(deed=OF_PEOPLE)
-    def somebody_else_does(self, deed: Any) -> None:
-        self.do(deed)
-
-    @rule(deed=OF_MACHINE)
-    def machine_does(self, deed: Any) -> None:
-        self.do(deed)
-
-    @rule(deed=OF_ADMIN)
-    def admin_does(self, deed: Any) -> None:
-        self.do(deed)
-
-    @rule(deed=CLOCK)
-    def time_passes(self, deed: Any) -> None:
-        self.do(deed)
-
-    def do(self, deed: Any) -> None:
+    @rule(deed=st.one_of(OF_PEOPLE, OF_MACHINE, OF_ADMIN, CLOCK, KILLS))
+    def happens(self, deed: Any) -> None:
         with self.step(type(deed).__name__):
             deed.do(self.world)
 
-    @rule(which=NUMBERS, force=st.booleans(), moments=MOMENTS)
-    def release(self, which: int, force: bool, moments: tuple[Moment, ...]) -> None:
-        """`ds01 gpu release`, in a process of its own."""
-        leases = self.world.ledger.live_leases()
-        process = self.world.begin("cli")
-        with self.step("release a lease", process, moments), suppress(DS01Error):
-            if leases:
-                process.admin.release(str(leases[which % len(leases)].id), who="root", force=force)
-        self.world.kill(process)
+    def do(self, who: str, process: Process, deed: Any, moments: tuple[Moment, ...]) -> None:
+        how = ", interrupted" if moments else ""
+        with self.step(f"{who}: {type(deed).__name__}{how}", process, moments):
+            deed.do(self.world, process)
 
     # the frame of each step ------------------------------------------------------------------------
 
@@ -206,7 +154,7 @@ class Interleavings(RuleBasedStateMachine):
         self, name: str, process: Process | None = None, moments: tuple[Moment, ...] = ()
     ) -> Iterator[None]:
         """Let moments happen while a process does something; if that kills it, another one follows."""
-        self.ran[f"{name}, interrupted" if moments else name] += 1
+        self.ran[name] += 1
         self.world.pass_step()
         if process is None:
             yield
@@ -215,17 +163,8 @@ class Interleavings(RuleBasedStateMachine):
                 with process.line.interrupted(moments):
                     yield
             except Killed:
-                self.replace(process)
+                self.world.replace(process)
         expect_nothing(find_faults(self.world))
-
-    def replace(self, process: Process, *, forgets: bool = False) -> None:
-        world = self.world
-        world.kill(process)
-        if process is world.hub.process:
-            running = {} if forgets else world.hub.running
-            world.hub = Hub(world, world.begin("hub"), running=running)
-        elif process is world.service:
-            world.service = world.begin("service")
 
     # the end ---------------------------------------------------------------------------------------
 
@@ -244,7 +183,7 @@ class Interleavings(RuleBasedStateMachine):
         world.daemon.is_down = False
         world.hardware.mend()
         world.reservations = ()
-        self.replace(world.hub.process, forgets=True)
+        world.replace(world.hub.process, forgets=True)
         for container in world.daemon.list_all():
             if container.id in world.daemon.made:
                 world.daemon.stop(container.id)

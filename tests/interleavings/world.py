@@ -150,8 +150,16 @@ class World:
         """Start a process, under a name that none had before."""
         return self.take_part(f"{kind}-{next(self.numbers)}")
 
-    def kill(self, process: Process) -> None:
+    def replace(self, process: Process, *, forgets: bool = False) -> None:
+        """Kill a process; where it is the Hub or the service, another one follows.
+
+        A Hub that `forgets` takes no server for running.
+        """
         self.dead.add(process.name)
+        if process is self.hub.process:
+            self.hub = self.hub.follow(self.begin("hub"), forgets=forgets)
+        elif process is self.service:
+            self.service = self.begin("service")
 
     def take_part(self, name: str) -> Process:
         """Return a part of the process `name` that does something beside its others."""

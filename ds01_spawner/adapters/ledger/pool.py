@@ -216,8 +216,13 @@ def _name(one: Reservation) -> tuple[object, ...]:
 
 
 def _devices(before: Reservation | None, one: Reservation) -> tuple[str, ...]:
-    """Return what was resolved once and stays so; a GPU's number may mean another one after a reboot."""
-    return before.devices if before is not None and before.devices else one.devices
+    """Return what was resolved once and stays so; a GPU's number may mean another one after a reboot.
+
+    What was only found in part is looked for again.
+    """
+    if before is not None and len(before.devices) >= len(one.devices):
+        return before.devices
+    return one.devices
 
 
 def _to_row(one: Reservation) -> dict[str, object]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from ..docker_link import DockerLink
 from ..hub import Hub
 from . import table
 from .bench import Bench, bring_up, call_engine
-from .cells import Cell
+from .cells import CELLS, Cell
 
 TABLE_FILE = "DS01_KILL_MATRIX"
 
@@ -67,6 +69,9 @@ def link(bench: Bench) -> DockerLink:
 def results() -> Iterator[table.Results]:
     """What came out of each cell; written to the file that the environment names."""
     results: table.Results = {}
+    began = time.monotonic()
     yield results
     if os.environ.get(TABLE_FILE):
-        table.write(Path(os.environ[TABLE_FILE]), results)
+        minutes = (time.monotonic() - began) / 60
+        path, today = Path(os.environ[TABLE_FILE]), datetime.now(timezone.utc).date()
+        table.write(path, results, CELLS, minutes=minutes, today=today)

@@ -57,8 +57,8 @@ def render(results: Mapping[str, Result | None], *, minutes: float, today: date)
     passed = [result for result in results.values() if result is not None]
     longest = max((result.seconds for result in passed), default=0.0)
     head = (
-        f"{len(passed)} of {len(results)} kills passed; the longest took {longest:.1f} s. Run on {today:%Y-%m-%d} "
-        f"in {minutes:.0f} minutes, {os.cpu_count()} cores."
+        f"{len(passed)} of {len(results)} kills passed; the longest took {longest:.1f} s. Run on "
+        f"{today:%Y-%m-%d} in {minutes:.0f} minutes on {os.cpu_count()} cores."
     )
     rows = [f"| {' | '.join(['step', *(_COLUMNS[victim] for victim in VICTIMS)])} |"]
     rows.append(f"|{'---|' * (len(VICTIMS) + 1)}")
