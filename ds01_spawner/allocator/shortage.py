@@ -52,7 +52,7 @@ def explain_shortage(
         listed = ", ".join(f"{number} × {name_gpu(name)}" for name, number in sorted(others.items()))
         advice.append(f"choose what else is free now ({listed})")
     if can_wait:
-        advice.append("try again later")
+        advice.append("wait until one is free")
     advice.append("start without a GPU")
     asked = f"You asked for {count} × {name_gpu(profile)}: this machine has {total}, {free[profile]} free now"
     return NothingFree(

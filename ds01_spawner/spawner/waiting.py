@@ -83,5 +83,6 @@ def describe(place: Place) -> str:
     if place.expected_at is not None:
         turn = f"Your turn should come by {place.expected_at.astimezone():%H:%M on %d %B}."
     if place.position == 1:
-        return f"You are the next in the queue of {place.length}. {turn} {place.why}"
+        others = f" of {place.length}" if place.length > 1 else ""
+        return f"You are next in the queue{others}. {turn} {place.why}"
     return f"You wait at place {place.position} of {place.length} in the queue. {turn} {place.why}"

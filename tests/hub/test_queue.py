@@ -44,7 +44,7 @@ def test_who_finds_nothing_free_waits_and_is_served_when_it_comes_free(
     first, second = newcomers(), newcomers()
     first.start(LARGE)
     ask_and_wait(queueing_hub, second)
-    second.wait_for_step("You are the next in the queue of 1.")
+    second.wait_for_step("You are next in the queue.")
     first.stop()
     second.wait_ready()
     assert queue_of(queueing_hub) == []
@@ -65,7 +65,7 @@ def test_the_waiting_page_tells_the_place_and_the_expected_time(
     # Whoever is served next has no end herself, so that nobody can tell third when.
     third.wait_for_step("Nobody can say yet when your turn comes.")
     second.stop()
-    third.wait_for_step("You are the next in the queue of 1.")
+    third.wait_for_step("You are next in the queue.")
 
 
 def test_who_has_the_higher_priority_is_served_first(

@@ -102,7 +102,7 @@ def test_a_request_without_a_gpu_gets_no_slot() -> None:
 def test_what_is_not_free_is_explained_with_what_is() -> None:
     assert refusal(LAB, "1:2", "2", profile="2g.20gb") == (
         "You asked for 1 × 2g.20gb: this machine has 1, 0 free now. What you can do: "
-        "choose what else is free now (4 × 1g.10gb, 1 × full GPU), or try again later, or start without "
+        "choose what else is free now (4 × 1g.10gb, 1 × full GPU), or wait until one is free, or start without "
         "a GPU."
     )
 
@@ -114,7 +114,9 @@ def test_a_full_gpu_is_not_offered_to_whom_it_is_not_allowed() -> None:
 def test_who_asks_for_more_than_is_free_may_ask_for_fewer() -> None:
     message = refusal(LAB, "0:0", "0:1", "1:0", "1:2", "2", "3", count=2)
     assert "this machine has 4, 1 free now" in message
-    assert message.endswith("What you can do: ask for fewer, or try again later, or start without a GPU.")
+    assert message.endswith(
+        "What you can do: ask for fewer, or wait until one is free, or start without a GPU."
+    )
 
 
 def test_who_asks_for_more_than_there_is_is_not_told_to_wait() -> None:

@@ -328,7 +328,7 @@ def test_refusal_says_where_all_the_slots_are() -> None:
         f"1 reserved for others from {start}, which your server could run into, "
         "2 set aside for people ahead of you in the queue, "
         "2 used by containers that this hub did not start, 2 out of order. "
-        "What you can do: try again later, or start without a GPU."
+        "What you can do: wait until one is free, or start without a GPU."
     )
 
 

@@ -20,7 +20,7 @@ def test_place_is_told_with_the_reason() -> None:
 def test_expected_time_is_told_in_the_time_of_the_machine() -> None:
     at = datetime(2026, 3, 1, 14, 30).astimezone()
     told = describe(Place(position=1, length=2, why=WHY, expected_at=at))
-    assert told == (f"You are the next in the queue of 2. Your turn should come by 14:30 on 01 March. {WHY}")
+    assert told == (f"You are next in the queue of 2. Your turn should come by 14:30 on 01 March. {WHY}")
 
 
 @pytest.mark.parametrize(

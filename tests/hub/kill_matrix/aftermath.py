@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import docker.errors
+
 from ds01_spawner import mlc
 from ds01_spawner.model import Lease, LeaseState
 
@@ -95,7 +97,11 @@ def _judge_lease(hub: Hub, lease: Lease, containers: dict[str, dict[str, Any]]) 
     elif row["Labels"].get(mlc.LEASE_LABEL) != lease.nonce:
         yield f"the container of {name} was made for another one"
     else:
-        pinned = mlc.from_inspect(hub.docker.inspect_container(row["Id"])).devices
+        try:
+            pinned = mlc.from_inspect(hub.docker.inspect_container(row["Id"])).devices
+        except docker.errors.NotFound:
+            yield f"the container of {name} is going"
+            return
         if sorted(pinned) != sorted(lease.slots):
             yield f"{name} is for {lease.slots}, its container has {pinned}"
 
