@@ -194,19 +194,22 @@ class Upkeep:
         """Return the leases of running containers whose servers a Hub does not know as running.
 
         `list_servers` asks it for (user, server) of each that runs, starts or stops.
+
+        Raises:
+            EngineUnavailable: what runs cannot be known.
         """
-        before = [lease for lease in self._ledger.live_leases() if _runs(lease)]
+        before = [lease for lease in self._ledger.live_leases() if _is_active(lease)]
         known = set(list_servers()) if before else set()
+        strange = [lease for lease in before if (lease.user, lease.server) not in known]
+        if not strange:
+            return ()
+        running = {container.id for container in self._engine.snapshot() if container.is_running}
         # A server that was stopped meanwhile is not forgotten: its lease is ending, or has ended.
-        now = {lease.id: lease for lease in self._ledger.live_leases()}
-        return tuple(
-            lease
-            for lease in before
-            if (lease.user, lease.server) not in known and lease.id in now and _runs(now[lease.id])
-        )
+        now = {lease.id for lease in self._ledger.live_leases() if _is_active(lease)}
+        return tuple(lease for lease in strange if lease.id in now and lease.container_id in running)
 
 
-def _runs(lease: Lease) -> bool:
+def _is_active(lease: Lease) -> bool:
     return lease.state is LeaseState.ACTIVE and not lease.ending
 
 

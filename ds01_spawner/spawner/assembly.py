@@ -144,7 +144,7 @@ def assemble(
         command=(HUB_PYTHON, "-I", START_PROGRAM, *site.arguments),
         port=site.port,
         network=site.network,
-        device_mode=site.device_mode if prepared.request.gpu_count else "none",
+        device_mode=site.device_mode,
         gpu_wish=f"{prepared.request.gpu_count} × {prepared.request.gpu_profile}",
         mounts=offers.open_mounts(account, prepared.wishes),
         limits=limits.create_limits(

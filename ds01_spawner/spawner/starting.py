@@ -130,8 +130,9 @@ class StartSteps(Waiting):
         )
 
     async def _assemble(self, prepared: assembly.Prepared, image: BuiltImage) -> assembly.Assembled:
+        has_gpu = prepared.request.gpu_count > 0
         site = assembly.Site(
-            device_mode=await self._call(lambda: self.site.device_hand_over),
+            device_mode=await self._call(lambda: self.site.device_hand_over) if has_gpu else "none",
             slice_pattern=self.site.slice_pattern,
             network=self.network_name,
             port=self.port,

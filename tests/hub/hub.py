@@ -224,7 +224,9 @@ class Hub:
         return found
 
     def log(self, *, lines: int = _LOG_LINES) -> str:
-        """Return the end of the Hub's log."""
+        """Return the end of the Hub's log, "" once it was removed."""
+        if not self._log.exists():
+            return ""
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-lines:])
 
     def log_mark(self) -> int:

@@ -279,7 +279,7 @@ class Release:
 
     def do(self, world: World, process: Process | None = None) -> None:
         leases = world.ledger.live_leases()
-        admin = (process or world.service).admin
+        admin = (process or world.take_part(world.service.name)).admin
         with suppress(DS01Error):
             if leases:
                 admin.release(str(leases[self.which % len(leases)].id), who="root", force=self.force)

@@ -102,8 +102,8 @@ def test_a_request_without_a_gpu_gets_no_slot() -> None:
 def test_what_is_not_free_is_explained_with_what_is() -> None:
     assert refusal(LAB, "1:2", "2", profile="2g.20gb") == (
         "You asked for 1 × 2g.20gb: this machine has 1, 0 free now. What you can do: "
-        "choose what else is free now (4 × 1g.10gb, 1 × full GPU), or wait until one is free, or start without "
-        "a GPU."
+        "choose what else is free now (4 × 1g.10gb, 1 × full GPU), or wait until one is free, or start "
+        "without a GPU."
     )
 
 

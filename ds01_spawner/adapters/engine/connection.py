@@ -89,7 +89,8 @@ class Connection:
         raise ConfigBroken(
             "This server cannot hand out GPUs at the moment. Please tell your admin.",
             detail="docker info shows neither NVIDIA CDI devices nor an nvidia runtime: install the NVIDIA "
-            "Container Toolkit and run nvidia-ctk cdi generate, or set c.DS01.device_mode",
+            "Container Toolkit and run nvidia-ctk cdi generate; where dockerd has NVIDIA's older hook and no "
+            'runtime of that name, which docker info does not show, set c.DS01.device_mode = "nvidia"',
         )
 
     def cpus(self) -> int:
