@@ -57,7 +57,13 @@ class Lab:
 
     @property
     def words(self) -> str:
-        parts = [f"{self.leased} of {self.slots} slots leased" if self.leased else f"{self.slots} slots"]
+        parts = [f"{self.slots} slots"]
+        if self.leased:
+            parts = (
+                [f"{self.leased} of {parts[0]} leased"]
+                if self.leased < self.slots
+                else [f"{parts[0]} leased"]
+            )
         parts += [f"{self.cpu_leases:,} more leases"] if self.cpu_leases else []
         parts += [f"{self.waiting} waiting"] if self.waiting else []
         return ", ".join(parts)

@@ -52,6 +52,12 @@ class DS01Spawner(StartSteps, DockerSpawner):  # type: ignore[misc]
     http_timeout = Integer(
         120, config=True, help="Seconds until Jupyter must answer once its container runs."
     )
+    poll_interval = Integer(
+        10,
+        config=True,
+        help="""Seconds between two looks of the Hub at a server. So long the Hub may show one as running
+        whose container has ended; the service frees its GPU sooner.""",
+    )
     stop_grace_seconds = Integer(
         10, min=1, config=True, help="Seconds between SIGTERM and SIGKILL when a server is stopped."
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 import docker.errors
 from jupyterhub.utils import random_port
+from tornado.httpclient import AsyncHTTPClient, HTTPError
 
 from .. import mlc
 from ..core.leases import Claim, Start
@@ -17,6 +18,9 @@ from . import assembly
 from .pools import result_of
 from .waiting import Waiting
 
+# After so long it is looked whether the container still runs.
+ANSWER_SECONDS = 3.0
+
 
 class StartSteps(Waiting):
     """What happens between an accepted request and a server that answers."""
@@ -25,6 +29,7 @@ class StartSteps(Waiting):
     ip: str
     port: int
     hub: Any
+    server: Any
     hub_connect_url: str | None
     object_id: str
     object_name: str
@@ -106,13 +111,16 @@ class StartSteps(Waiting):
         return built
 
     async def _await_jupyter(self, ip: str, port: int) -> None:
-        """Return when the server listens; one that ends, or never does, says why."""
+        """Return when the server answers; one that ends, or never does, says why.
+
+        The Hub waits for an answer as well, but it does not see a container that ends meanwhile.
+        """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self.http_timeout
         while True:
             found = await self.get_object()
             is_running = found is not None and mlc.from_inspect(found).is_running
-            if is_running and await is_listening(ip, port):
+            if is_running and await has_answered(f"http://{ip}:{port}{self.server.base_url}api"):
                 return
             if not is_running or loop.time() > deadline:
                 self._is_adopting = False
@@ -215,10 +223,10 @@ class StartSteps(Waiting):
         await super().start_object()  # type: ignore[misc]
 
 
-async def is_listening(ip: str, port: int) -> bool:
+async def has_answered(url: str) -> bool:
+    """Whether a server answers at all, whatever it says."""
     try:
-        _, writer = await asyncio.wait_for(asyncio.open_connection(ip, port), timeout=2)
-    except (OSError, asyncio.TimeoutError):
+        await AsyncHTTPClient().fetch(url, request_timeout=ANSWER_SECONDS, raise_error=False)
+    except (OSError, HTTPError):
         return False
-    writer.close()
     return True

@@ -106,7 +106,7 @@ class Fight:
     url: str
     marks: Path
     cycles: int
-    seconds: float = 400
+    seconds: float = 900
     ledger: type[Ledger] = Ledger
 
 

@@ -143,7 +143,7 @@ class Break:
         elif self.how == "unreadable":
             world.hardware.is_readable = False
         else:
-            world.service.upkeep.note_xid(card.uuid, _XID_OF_BROKEN_MEMORY)
+            world.beside(world.service).upkeep.note_xid(card.uuid, _XID_OF_BROKEN_MEMORY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,9 +163,10 @@ class Mend:
 
     def do(self, world: World) -> None:
         world.hardware.mend()
+        admin = world.beside(world.service).admin
         for gpu in ("0", "1"):
             with suppress(DS01Error):
-                world.service.admin.undrain(gpu, who="root")
+                admin.undrain(gpu, who="root")
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +174,9 @@ class Drain:
     gpu: str
 
     def do(self, world: World) -> None:
+        admin = world.beside(world.service).admin
         with suppress(DS01Error):
-            world.service.admin.drain(self.gpu, who="root")
+            admin.drain(self.gpu, who="root")
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,8 +190,9 @@ class Allocate:
 
     def do(self, world: World) -> None:
         until = world.now + timedelta(minutes=self.minutes)
+        admin = world.beside(world.service).admin
         with suppress(DS01Error):
-            world.service.admin.allocate(self.user, self.profile, self.count, until=until, who="root")
+            admin.allocate(self.user, self.profile, self.count, until=until, who="root")
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,12 +219,14 @@ class Look:
     """The service looks at everything, and has the Hub start the servers that run without its knowledge."""
 
     def do(self, world: World, process: Process | None = None) -> None:
-        world.look(process or world.take_part(world.service.name))
-        hub = world.hub
+        process, hub = process or world.beside(world.service), world.hub
+        world.look(process)
         known = {(server.user, server.name) for server in (*hub.running, *hub.spawns)}
-        for lease in world.service.upkeep.find_forgotten(lambda: known):
-            order = Order(profile=NO_GPU, count=0)
-            hub.spawn(world.take_part(hub.process.name), Server(lease.user, lease.server), order, ALL_STEPS)
+        with suppress(DS01Error):
+            for lease in process.upkeep.find_forgotten(lambda: known):
+                order = Order(profile=NO_GPU, count=0)
+                server = Server(lease.user, lease.server)
+                hub.spawn(world.beside(hub.process), server, order, ALL_STEPS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +238,7 @@ class GoOn:
     steps: int
 
     def do(self, world: World, process: Process | None = None) -> None:
-        process = process or world.take_part(world.hub.process.name)
+        process = process or world.beside(world.hub.process)
         world.hub.spawn(process, self.server, self.order, self.steps)
 
 
@@ -244,7 +249,7 @@ class GoOnWithAll:
     steps: int
 
     def do(self, world: World, process: Process | None = None) -> None:
-        process = process or world.take_part(world.hub.process.name)
+        process = process or world.beside(world.hub.process)
         for server, spawn in list(world.hub.spawns.items()):
             world.hub.spawn(process, server, spawn.order, self.steps)
 
@@ -256,7 +261,7 @@ class GiveUp:
     server: Server
 
     def do(self, world: World, process: Process | None = None) -> None:
-        world.hub.stop(process or world.take_part(world.hub.process.name), self.server)
+        world.hub.stop(process or world.beside(world.hub.process), self.server)
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +269,7 @@ class Poll:
     """The Hub asks for all its servers, and tries again to end what it could not."""
 
     def do(self, world: World, process: Process | None = None) -> None:
-        process = process or world.take_part(world.hub.process.name)
+        process = process or world.beside(world.hub.process)
         for server in sorted(world.hub.running):
             world.hub.poll(process, server)
         world.hub.retry(process)
@@ -279,7 +284,7 @@ class Release:
 
     def do(self, world: World, process: Process | None = None) -> None:
         leases = world.ledger.live_leases()
-        admin = (process or world.take_part(world.service.name)).admin
+        admin = (process or world.beside(world.service)).admin
         with suppress(DS01Error):
             if leases:
                 admin.release(str(leases[self.which % len(leases)].id), who="root", force=self.force)

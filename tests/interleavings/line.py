@@ -18,7 +18,7 @@ from ds01_spawner.errors import LedgerUnavailable, SiteBroken
 T = TypeVar("T")
 
 
-class Killed(BaseException):  # noqa: N818
+class Killed(BaseException):
     """The process is no more; nothing that an `except Exception` may hold up."""
 
 

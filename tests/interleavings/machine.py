@@ -11,14 +11,14 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, ClassVar
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from ds01_spawner.errors import DS01Error, EngineUnavailable
+from ds01_spawner.errors import EngineUnavailable
 from ds01_spawner.model import ALL_DEVICES, FULL_GPU, NO_GPU
 
 from . import deeds

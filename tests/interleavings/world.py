@@ -148,7 +148,14 @@ class World:
 
     def begin(self, kind: str) -> Process:
         """Start a process, under a name that none had before."""
-        return self.take_part(f"{kind}-{next(self.numbers)}")
+        return self._make(f"{kind}-{next(self.numbers)}")
+
+    def beside(self, process: Process) -> Process:
+        """Return another part of a process, which does something while that one does something else.
+
+        They do not share the locks of their `Leases`, so that more can meet than does in one process.
+        """
+        return self._make(process.name)
 
     def replace(self, process: Process, *, forgets: bool = False) -> None:
         """Kill a process; where it is the Hub or the service, another one follows.
@@ -161,8 +168,7 @@ class World:
         elif process is self.service:
             self.service = self.begin("service")
 
-    def take_part(self, name: str) -> Process:
-        """Return a part of the process `name` that does something beside its others."""
+    def _make(self, name: str) -> Process:
         line = Line(lambda deed: deed.do(self))
         ledger = WiredLedger(self.ledger, line)
         engine = Engine(self.daemon, line, self._watch_container)

@@ -31,7 +31,8 @@ def bench_of(
         if victim not in current:
             close()
             scratch = tmp_path_factory.mktemp("link")
-            current[victim] = Bench(engine, proxy=proxy, nvml=nvml, scratch=scratch)
+            own_service = victim == "service"
+            current[victim] = Bench(engine, proxy=proxy, nvml=nvml, scratch=scratch, own_service=own_service)
         return current[victim]
 
     def close() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .cells import Cell
 from .steps import START, STEPS, STOP, Step
-from .victims import VICTIMS
+from .victims import MANAGED
 
 BEGIN, END = "<!-- kill matrix: made by `make kill-matrix` -->", "<!-- end of the kill matrix -->"
 FAILED = "**failed**"
@@ -60,21 +60,26 @@ def render(results: Mapping[str, Result | None], *, minutes: float, today: date)
         f"{len(passed)} of {len(results)} kills passed; the longest took {longest:.1f} s. Run on "
         f"{today:%Y-%m-%d} in {minutes:.0f} minutes on {os.cpu_count()} cores."
     )
-    rows = [f"| {' | '.join(['step', *(_COLUMNS[victim] for victim in VICTIMS)])} |"]
-    rows.append(f"|{'---|' * (len(VICTIMS) + 1)}")
+    rows = [f"| {' | '.join(['step', *_COLUMNS.values()])} |"]
+    rows.append(f"|{'---|' * (len(_COLUMNS) + 1)}")
     for phase in (START, STOP):
-        rows.append(f"| **{_PHASES[phase]}** |{' |' * len(VICTIMS)}")
+        rows.append(f"| **{_PHASES[phase]}** |{' |' * len(_COLUMNS)}")
         rows += [_render_row(step, results) for step in STEPS if step.phase == phase]
-    return "\n".join([head, "", *rows])
+    managed = [
+        f"{step.name}: {_describe(results[name])}"
+        for step in STEPS
+        if (name := Cell(victim=MANAGED, step=step).name) in results
+    ]
+    return "\n".join([head, "", *rows, "", f"A service that the Hub manages, {'; '.join(managed)}."])
 
 
 def _render_row(step: Step, results: Mapping[str, Result | None]) -> str:
     words = [step.name]
-    for victim in VICTIMS:
+    for victim in _COLUMNS:
         name = Cell(victim=victim, step=step).name
-        result = results.get(name)
-        if name not in results:
-            words.append(NO_CONTAINER)
-        else:
-            words.append(FAILED if result is None else f"{result.seconds:.1f} s, {result.outcome}")
+        words.append(_describe(results[name]) if name in results else NO_CONTAINER)
     return f"| {' | '.join(words)} |"
+
+
+def _describe(result: Result | None) -> str:
+    return FAILED if result is None else f"{result.seconds:.1f} s, {result.outcome}"

@@ -43,11 +43,18 @@ class HubVictim(Victim):
 
 
 class ServiceVictim(Victim):
-    """The service that the Hub manages, and brings back when it looks after it the next time."""
+    """The service, which systemd starts again at once."""
 
     def kill(self) -> None:
         (self._pid,) = self._bench.hub.service_pids()
         os.kill(self._pid, signal.SIGKILL)
+
+    def bring_back(self) -> None:
+        self._bench.start_service()
+
+
+class ManagedServiceVictim(ServiceVictim):
+    """A service that the Hub manages, and starts again when it looks after it the next time."""
 
     def bring_back(self) -> None:
         def is_back() -> bool:
@@ -92,9 +99,11 @@ class DockerdVictim(Victim):
         call_engine("restart")
 
 
+MANAGED = "managed"
 VICTIMS: dict[str, type[Victim]] = {
     "hub": HubVictim,
     "service": ServiceVictim,
     "container": ContainerVictim,
     "dockerd": DockerdVictim,
+    MANAGED: ManagedServiceVictim,
 }
