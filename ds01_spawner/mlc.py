@@ -253,6 +253,19 @@ def from_inspect(inspected: Mapping[str, object]) -> Container:
     )
 
 
+def from_list(row: Mapping[str, object]) -> Container:
+    """Return the container of one row of Docker's list, which does not tell its devices."""
+    names = {str(key): str(value) for key, value in _mapping(row.get("Labels")).items()}
+    return Container(
+        id=str(row["Id"]),
+        name=str(next(iter(_sequence(row.get("Names"))), "")).lstrip("/"),
+        image=str(row.get("Image", "")),
+        state=str(row.get("State", "")),
+        labels=names,
+        nonce=names.get(LEASE_LABEL, ""),
+    )
+
+
 def pinned_devices(inspected: Mapping[str, object]) -> tuple[str, ...]:
     """Return what GPUs a container was given, by anybody's tool, as ids in its own words.
 

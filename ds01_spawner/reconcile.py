@@ -134,8 +134,13 @@ def plan(
         named = by_nonce.get(lease.nonce, ()) if known is None else ()
         own = [item for item in (known, *named) if item is not None and is_ours(item, lease)]
         repairs += plan_lease(lease, own, now, rules=rules, present=present)
+    released = {repair.lease_id for repair in repairs if repair.action is Action.RELEASE}
+    removed = {repair.container_id for repair in repairs if repair.action is Action.REMOVE}
+    # Slots are marked for what is there when all that is done.
+    left = [lease for lease in leases if lease.id not in released]
+    staying = [container for container in containers if container.id not in removed]
     repairs += _plan_queue(queue, rules)
-    repairs += _plan_marks(leases, containers, slots, marks, now, rules)
+    repairs += plan_marks(left, staying, slots, now, rules=rules, marks=marks)
     return tuple(repairs)
 
 
@@ -154,7 +159,7 @@ def plan_lease(
     own = [container for container in containers if is_ours(container, lease)]
     if not lease.state.is_live:
         return tuple(_remove_left_overs(lease, own))
-    if lease.ending and lease.owner not in ("", rules.owner) and rules.is_alive(lease.owner):
+    if lease.ending and _is_anothers(lease, now, rules):
         return ()
     why = _find_end(lease, own, now, rules, present)
     if why:
@@ -166,6 +171,13 @@ def plan_lease(
         why = "its held container runs again"
         return (Repair(action=Action.ADOPT, lease_id=lease.id, container_id=running.id, why=why),)
     return ()
+
+
+def _is_anothers(lease: Lease, now: datetime, rules: Rules) -> bool:
+    """Whether another process, which lives, ends the lease, and still has time for it."""
+    if lease.owner in ("", rules.owner) or not rules.is_alive(lease.owner):
+        return False
+    return lease.deadline is not None and now < lease.deadline
 
 
 def _index(
@@ -269,14 +281,16 @@ class _Guests:
         return Mark(slot=slot.uuid, kind=kind, why=why, since=now, node=slot.node)
 
 
-def _plan_marks(
+def plan_marks(
     leases: Iterable[Lease],
     containers: Iterable[Container],
     slots: Sequence[Slot],
-    marks: Iterable[Mark],
     now: datetime,
-    rules: Rules,
+    *,
+    rules: Rules = Rules(),
+    marks: Iterable[Mark] = (),
 ) -> Iterator[Repair]:
+    """Yield how the marks on slots follow from what runs on them; those of an admin and of NVML stay."""
     wanted = {
         (mark.slot, mark.kind): mark for mark in find_occupied(leases, containers, slots, now, rules=rules)
     }

@@ -14,29 +14,32 @@ import re
 import signal
 from pathlib import Path
 
-_OWNER = re.compile(r"([0-9a-f-]{36}):([1-9][0-9]*):([0-9]+)", re.ASCII)
+_OWNER = re.compile(r"([0-9a-f-]{36}):([0-9]+):([1-9][0-9]*):([0-9]+)", re.ASCII)
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 _ENDED = (b"Z", b"X")  # zombie, dead
 
 
 def own_process() -> str:
-    """Return the name of this process, `BOOT_ID:PID:STARTTIME`, for the ledger."""
+    """Return the name of this process, `BOOT_ID:PID_NAMESPACE:PID:STARTTIME`, for the ledger."""
     pid = os.getpid()
-    return f"{_read_boot_id()}:{pid}:{_read_stat(pid)[1]}"
+    return f"{_read_boot_id()}:{_read_namespace()}:{pid}:{_read_stat(pid)[1]}"
 
 
 def is_alive(owner: str) -> bool:
     """Whether the process of that name runs; a zombie does not.
 
-    What nobody can judge is alive: "", and text that is no such name.
+    What nobody can judge is alive: "", text that is no such name, and a process of another PID namespace
+    on a machine that was not restarted since.
     """
     match = _OWNER.fullmatch(owner)
     if match is None:
         return True
-    boot_id, pid, started = match[1], int(match[2]), match[3]
+    boot_id, namespace, pid, started = match[1], match[2], int(match[3]), match[4]
     if boot_id != _read_boot_id():
         return False
+    if namespace != _read_namespace():
+        return True
     try:
         state, now_started = _read_stat(pid)
     except (FileNotFoundError, ProcessLookupError):
@@ -67,11 +70,15 @@ def end_with_parent(parent: str = "") -> bool:
     if not parent:
         return now == before
     match = _OWNER.fullmatch(parent)
-    return match is not None and int(match[2]) == now and is_alive(parent)
+    return match is not None and int(match[3]) == now and is_alive(parent)
 
 
 def _read_boot_id() -> str:
     return _BOOT_ID.read_text().strip()
+
+
+def _read_namespace() -> str:
+    return str(Path("/proc/self/ns/pid").stat().st_ino)
 
 
 def _read_stat(pid: int) -> tuple[bytes, str]:

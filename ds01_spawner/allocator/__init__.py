@@ -10,7 +10,7 @@ from .choice import LEAST_ALLOCATED, PACK, availability, choose, normalise_strat
 from .forecast import expect
 from .pool import LeaseDraft, PoolView
 from .queue import barred_for, decide, place
-from .reservations import resolve_reservations
+from .reservations import next_reservation, resolve_reservations
 from .status import SlotStatus, slot_states
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "choose",
     "decide",
     "expect",
+    "next_reservation",
     "normalise_strategy",
     "place",
     "resolve_reservations",

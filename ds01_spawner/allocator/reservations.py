@@ -42,6 +42,19 @@ def resolve_reservations(
     return tuple(resolved), tuple(unknown)
 
 
+def next_reservation(
+    reservations: Iterable[Reservation], slots: Iterable[Slot], user: str, now: datetime
+) -> datetime | None:
+    """Return when somebody else's reservation of any of the slots begins, `now` for one that runs."""
+    members = tuple(slots)
+    starts = (
+        max(one.start, now)
+        for one in reservations
+        if one.user != user and one.end > now and any(one.covers(slot) for slot in members)
+    )
+    return min(starts, default=None)
+
+
 class Calendar:
     """The reservations that are not over yet, with what they cover of some slots."""
 

@@ -29,7 +29,7 @@ def align(rows: Sequence[Sequence[str]], *, indent: str = "") -> str:
 
 def print_json(value: object) -> None:
     """Print a value for scripts; its keys are documented in the command's help."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    print(json.dumps(value, indent=2, ensure_ascii=True))
 
 
 def print_table(headings: Sequence[str], blocks: Sequence[Block]) -> None:

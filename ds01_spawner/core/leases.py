@@ -6,14 +6,14 @@ import logging
 import secrets
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from .. import allocator, limits, mlc, reconcile
 from ..allocator import LeaseDraft, PoolView
-from ..errors import NothingFree
+from ..errors import LimitExceeded, LimitsBroken, NothingFree
 from ..model import FULL_GPU, Container, GpuWish, Lease, LeaseState, Limits, ServerRequest, Slot
 from ..reconcile import Action, Repair, Rules
 from .offers import STOPPED, Offers
@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from ..adapters.ledger import Ledger
 
 log = logging.getLogger(__name__)
+
+# Whoever begins an end has so long; then others finish it, though it still lives.
+_END_TIME = timedelta(minutes=2)
+# For a stopped container while nobody can read how long it is to be held.
+_UNKNOWN_HOLD = timedelta(hours=1)
 
 STOPPED_WORDS = (
     "This container was stopped: its time was over, and its GPU may be somebody else's by now. Your files in "
@@ -123,7 +128,13 @@ class Leases:
             container = self._own_container(live)
             if container is not None and (container.is_running or live.fingerprint == start.fingerprint):
                 return Claim(lease=self._resume(live, container), container=container)
-            self.settle(live.id, ended="it was started anew with other options")
+            left = self.settle(live.id, ended="it was started anew")
+            if left is not None and left.state.is_live:
+                raise NothingFree(
+                    "Your last container is just being removed. Please start again in a moment.",
+                    detail=f"lease {live.id} is still being ended by another process",
+                    can_wait=False,
+                )
         limit = self._queue_limit if queue_limit is None else min(queue_limit, self._queue_limit)
         return self._reserve_or_wait(start, limit)
 
@@ -131,7 +142,10 @@ class Leases:
         if container.is_running or lease.state is not LeaseState.HELD:
             return lease
         # Its hold must not end while it starts.
-        return self._ledger.resume(lease.id, self._owner, self.now() + self._start_deadline, self.now())
+        until = self.now() + self._start_deadline
+        if lease.deadline is None or lease.deadline > until:
+            return lease
+        return self._ledger.resume(lease.id, self._owner, until, self.now())
 
     def _reserve_or_wait(self, start: Start, limit: int) -> Claim | Place:
         now = self.now()
@@ -161,14 +175,21 @@ class Leases:
             # Who cannot be given a slot asks for none: no GPUs, no lease of one.
             self._offers.inventory()
         decide = self.decider(wish, start.effective, start.container_name)
+        view = self._ledger.view(start.user)
+        if any(entry.container_name == start.container_name for entry in view.queue):
+            # Most tries while one waits are in vain, and a write would make all others wait.
+            try:
+                decide(view)
+            except NothingFree as exc:
+                return self._tell_place(start, wish, view, exc)
         try:
-            if self._is_waiting(start.container_name):
-                # Most tries while one waits are in vain, and a write would make all others wait.
-                decide(self._ledger.view(start.user))
             waits = wish if wish.count and limit else None
             return Claim(lease=self._ledger.reserve(draft, decide, wish=waits, queue_limit=limit))
         except NothingFree as exc:
-            return self._tell_place(start, wish, exc, waits=bool(limit))
+            view = self._ledger.view(start.user)
+            if not limit:
+                raise self._with_hope(start, wish, view, exc) from exc
+            return self._tell_place(start, wish, view, exc)
 
     def decider(
         self, wish: GpuWish, allowed: Limits, container_name: str
@@ -178,6 +199,7 @@ class Leases:
 
         def decide(view: PoolView) -> tuple[Slot, ...]:
             limits.check(allowed, view.holdings, slots=wish.count, gpu_share=Fraction(0), full_gpu=False)
+            _check_waiting(allowed, view, wish, container_name)
             chosen = allocator.decide(
                 view,
                 wish,
@@ -193,19 +215,20 @@ class Leases:
 
         return decide
 
-    def _is_waiting(self, container_name: str) -> bool:
-        return any(entry.container_name == container_name for entry in self._ledger.queue())
-
-    def _tell_place(self, start: Start, wish: GpuWish, refusal: NothingFree, *, waits: bool) -> Place:
+    def _tell_place(self, start: Start, wish: GpuWish, view: PoolView, refusal: NothingFree) -> Place:
         if not refusal.can_wait:
             raise refusal
-        view = self._ledger.view(start.user)
-        expected = allocator.expect(view, wish, self.now(), start.container_name)
-        if not waits:
-            hope = f" One should come free by {expected.astimezone():%H:%M on %d %B}." if expected else ""
-            raise NothingFree(f"{refusal}{hope}", detail=refusal.detail, can_wait=False) from refusal
         position, length = allocator.place(view, wish, start.container_name)
+        expected = allocator.expect(view, wish, self.now(), start.container_name)
         return Place(position=position, length=length, expected_at=expected, why=str(refusal))
+
+    def _with_hope(self, start: Start, wish: GpuWish, view: PoolView, refusal: NothingFree) -> NothingFree:
+        """Return the refusal of who cannot wait, with the time at which it makes sense to ask again."""
+        expected = (
+            allocator.expect(view, wish, self.now(), start.container_name) if refusal.can_wait else None
+        )
+        hope = f" One should come free by {expected.astimezone():%H:%M on %d %B}." if expected else ""
+        return NothingFree(f"{refusal}{hope}", detail=refusal.detail, can_wait=False)
 
     def leave_queue(self, container_name: str, why: str) -> None:
         """Give up a place in the queue, if there is one."""
@@ -241,7 +264,7 @@ class Leases:
         )
         if ended is None:
             return container
-        self.remove_left_over(ended, container.id)
+        self._remove_left_over(ended, container.id)
         return None
 
     # end -------------------------------------------------------------------------------------------
@@ -255,7 +278,9 @@ class Leases:
         """
         with self._lock_of(lease_id):
             if ended:
-                self._ledger.end(lease_id, self.now(), ended, owner=self._owner)
+                now = self.now()
+                until = now + _END_TIME + timedelta(seconds=grace_seconds)
+                self._ledger.end(lease_id, now, ended, owner=self._owner, until=until)
             return self._settle(lease_id, grace_seconds=grace_seconds)
 
     def settle_unless_busy(self, lease_id: int) -> None:
@@ -283,18 +308,27 @@ class Leases:
     def settle_server(
         self, user: str, server: str, *, ended: str = "", grace_seconds: int = 10
     ) -> Lease | None:
-        """Settle the live lease of a server, if it has one."""
+        """Settle the live lease of a server, if it has one; one that is `ended` waits no more, either."""
+        # A start may fail after it was given a place, and before it was told so.
+        for entry in self._ledger.queue() if ended else ():
+            if (entry.wish.user, entry.server) == (user, server):
+                self._ledger.leave_queue_by_id(entry.id, self.now(), ended)
         lease = self._ledger.find_live(user, server)
         return None if lease is None else self.settle(lease.id, ended=ended, grace_seconds=grace_seconds)
 
-    def remove_left_over(self, lease: Lease, container_id: str) -> None:
-        """Remove a container that outlived its lease; who works in it reads why, there and on the form."""
+    def remove_left_overs(self, lease: Lease) -> None:
+        """Remove the containers that outlived their lease; who works there reads why, also on the form."""
+        for container in self._containers_of(lease):
+            if reconcile.is_ours(container, lease):
+                self._remove_left_over(lease, container.id)
+
+    def _remove_left_over(self, lease: Lease, container_id: str) -> None:
         name, container = lease.container_name, self._engine.container(container_id)
         log.warning("removing %s, which outlived its lease %s", name, lease.id)
         if container is not None and container.is_running:
+            self._engine.stop_with_words(container_id, STOPPED_WORDS)
             why = f"Your container {name} was stopped: its time was over before it was started again."
             self._ledger.note(lease, STOPPED, why, self.now())
-            self._engine.stop_with_words(container_id, STOPPED_WORDS)
         self._engine.remove(container_id)
         self._ledger.note(lease, "repaired", f"{name} was removed, which had outlived its lease", self.now())
 
@@ -313,14 +347,32 @@ class Leases:
         return next((one for one in self._containers_of(lease) if reconcile.is_ours(one, lease)), None)
 
     def _hold(self, lease: Lease) -> timedelta | None:
-        return reconcile.hold_for(lease, self._offers.limits_for(lease.user, (lease.group,)))
+        """Return how long a stopped container is held: never into somebody else's reservation."""
+        try:
+            hold = reconcile.hold_for(lease, self._offers.limits_for(lease.user, (lease.group,)))
+        except LimitsBroken as exc:
+            # Nothing is removed because of a slip in a file.
+            log.warning("lease %s is held for %s: %s", lease.id, _UNKNOWN_HOLD, exc.detail or exc)
+            hold = _UNKNOWN_HOLD
+        if not lease.slots or hold == timedelta(0):
+            return hold
+        now = self.now()
+        hers = [slot for slot in self._ledger.known_slots(node=lease.node) if slot.uuid in lease.slots]
+        start = allocator.next_reservation(self._ledger.reservations(node=lease.node), hers, lease.user, now)
+        if start is None:
+            return hold
+        left = max(start - now, timedelta(0))
+        return left if hold is None else min(hold, left)
 
     def _apply(self, repair: Repair, lease: Lease, grace_seconds: int) -> bool:
         """Take one step; False if the lease changed meanwhile, so that the rest must not follow."""
         log.info("lease %s: %s, since %s", lease.id, repair.action.value, repair.why)
         now = self.now()
         if repair.action is Action.END:
-            return self._ledger.end(lease.id, now, repair.why, owner=self._owner, seen=lease, kind="repaired")
+            until = now + _END_TIME + timedelta(seconds=grace_seconds)
+            return self._ledger.end(
+                lease.id, now, repair.why, owner=self._owner, until=until, seen=lease, kind="repaired"
+            )
         if repair.action is Action.REMOVE:
             self._engine.remove(repair.container_id, grace_seconds=grace_seconds)
         elif repair.action is Action.RELEASE:
@@ -331,3 +383,24 @@ class Leases:
         elif repair.action is Action.ADOPT:
             self._ledger.activate(lease.id, repair.container_id, now)
         return True
+
+
+def _check_waiting(allowed: Limits, view: PoolView, wish: GpuWish, container_name: str) -> None:
+    """Refuse one more place in the queue to somebody whose places before it fill her limits already."""
+    earlier = [
+        entry.wish
+        for entry in view.queue
+        if entry.wish.user == wish.user
+        and (entry.wish.rank, entry.container_name) < (wish.rank, container_name)
+    ]
+    if not earlier:
+        return
+    holdings = replace(
+        view.holdings,
+        containers=view.holdings.containers + len(earlier),
+        slots=view.holdings.slots + sum(other.count for other in earlier),
+    )
+    try:
+        limits.check(allowed, holdings, slots=wish.count, gpu_share=Fraction(0), full_gpu=False)
+    except LimitExceeded as exc:
+        raise LimitExceeded(f"{exc} Your starts that wait in the queue count too.") from exc

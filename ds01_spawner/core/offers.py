@@ -95,6 +95,7 @@ class Offers:
         self.open_mounts = open_mounts
         self._architecture = architecture
         self._strategy = strategy
+        self._strategy_warning = ""
         self._inventory_max_age = inventory_max_age
         self._now = clock
         self._environ = environ
@@ -105,6 +106,14 @@ class Offers:
         Raises:
             InventoryUnavailable: they could not be read, or nobody has read them for too long.
         """
+        now = self._now()
+        age = self._ledger.inventory_age(now)
+        if age is not None and abs(age) > self._inventory_max_age:
+            raise InventoryUnavailable(
+                f"Nobody has looked at the GPUs since {(now - age).astimezone():%H:%M}, so none is handed "
+                "out. Start a server without a GPU, and tell your admin.",
+                detail="the service ds01 does not run, or cannot write the ledger",
+            )
         found = self._ledger.inventory()
         if found is None:
             raise InventoryUnavailable(
@@ -112,14 +121,7 @@ class Offers:
                 "in a minute; if it stays so, tell your admin.",
                 detail="no service has written an inventory into the ledger: is the service ds01 running?",
             )
-        inventory, read_at = found
-        if self._now() - read_at > self._inventory_max_age:
-            raise InventoryUnavailable(
-                f"Nobody has looked at the GPUs since {read_at.astimezone():%H:%M}, so none is handed out. "
-                "Start a server without a GPU, and tell your admin.",
-                detail="the service ds01 does not run, or cannot write the ledger",
-            )
-        return inventory
+        return found[0]
 
     def limits_file(self) -> limits.LimitsFile | None:
         """Return the limits as they are written now, None where there is no file."""
@@ -140,8 +142,9 @@ class Offers:
             file = self.limits_file()
             named = (file.strategy if file else None) or "pack"
         strategy, warning = allocator.normalise_strategy(named)
-        if warning:
+        if warning and warning != self._strategy_warning:
             log.warning(warning)
+        self._strategy_warning = warning
         return strategy
 
     def _find_architecture(self, read: Callable[[], Inventory]) -> str:

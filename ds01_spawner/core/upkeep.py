@@ -52,6 +52,7 @@ class Upkeep:
         self._read_inventory = read_inventory
         self._history = history
         self._warned: frozenset[str] = frozenset()
+        self._told: dict[str, str] = {}
 
     def plan(self) -> tuple[Repair, ...]:
         """Return what `reconcile` would do now."""
@@ -80,21 +81,51 @@ class Upkeep:
             EngineUnavailable, LedgerUnavailable: nothing could be compared, so nothing was changed.
         """
         repairs = self.plan()
-        for lease_id in dict.fromkeys(repair.lease_id for repair in repairs):
-            if lease_id is not None:
-                self._try(partial(self._mend, lease_id))
+        # First, since a removal takes its time: what somebody else uses must not be handed out meanwhile.
+        self._mark_all(repairs, Action.MARK)
+        lease_ids = dict.fromkeys(repair.lease_id for repair in repairs if repair.lease_id is not None)
+        for lease_id in lease_ids:
+            self._try(f"lease {lease_id}", partial(self._mend, lease_id))
         for repair in repairs:
             if repair.entry_id is not None:
                 self._ledger.leave_queue_by_id(repair.entry_id, self._leases.now(), repair.why)
-            elif repair.mark is not None:
-                self._try(partial(self._mark, repair, repair.mark))
+        # Not as it was planned: a container that could not be removed still uses its slots.
+        late = self._plan_marks() if lease_ids else repairs
+        self._mark_all(late, Action.MARK)
+        self._mark_all(late, Action.UNMARK)
         return repairs
 
-    def _try(self, step: Callable[[], None]) -> None:
+    def _plan_marks(self) -> tuple[Repair, ...]:
+        live = self._ledger.live_leases()
+        return tuple(
+            reconcile.plan_marks(
+                live,
+                self._engine.snapshot(),
+                self._ledger.slots(node=LOCAL_NODE),
+                self._leases.now(),
+                rules=self._leases.rules,
+                marks=self._ledger.marks(),
+            )
+        )
+
+    def _mark_all(self, repairs: Collection[Repair], action: Action) -> None:
+        for repair in repairs:
+            if repair.mark is not None and repair.action is action:
+                self._try(f"slot {repair.mark.slot}", partial(self._mark, repair, repair.mark))
+
+    def _try(self, what: str, step: Callable[[], None]) -> None:
         try:
             step()
         except DS01Error as exc:
-            log.warning("a repair has to wait: %s", exc.detail or exc)
+            self._warn(what, f"the repair of {what} has to wait: {exc.detail or exc}")
+        else:
+            self._told.pop(what, None)
+
+    def _warn(self, what: str, words: str) -> None:
+        """Say something about one thing, once for as long as it stays the same."""
+        if self._told.get(what) != words:
+            self._told[what] = words
+            log.warning("%s", words)
 
     def _mend(self, lease_id: int) -> None:
         lease = self._ledger.lease(lease_id)
@@ -103,9 +134,7 @@ class Upkeep:
         if lease.state.is_live:
             self._leases.settle_unless_busy(lease_id)
             return
-        for container in self._engine.containers():
-            if reconcile.is_ours(container, lease):
-                self._leases.remove_left_over(lease, container.id)
+        self._leases.remove_left_overs(lease)
 
     def _mark(self, repair: Repair, mark: Mark) -> None:
         if repair.action is Action.UNMARK:
@@ -164,10 +193,15 @@ class Upkeep:
         """Record the reservations of the limits file, each with the GPUs that its numbers mean now."""
         file, now = self._offers.limits_file(), self._leases.now()
         wanted = [one for one in file.reservations if one.end > now] if file else []
-        found, unknown = allocator.resolve_reservations(wanted, self._ledger.slots(node=LOCAL_NODE))
+        slots = self._ledger.slots(node=LOCAL_NODE)
+        found, unknown = allocator.resolve_reservations(wanted, slots)
         for gpu in unknown:
-            log.warning("a reservation names GPU %s, which this machine does not have", gpu)
+            self._warn(f"GPU {gpu}", f"a reservation names GPU {gpu}, which this machine does not have")
         self._ledger.write_reservations(found, now)
+        there = {uuid for slot in slots for uuid in (slot.uuid, slot.gpu_uuid)}
+        for one in self._ledger.reservations():
+            for uuid in set(one.devices) - there:
+                self._warn(uuid, f"{one.user}'s reservation is for {uuid}, which is not there any more")
 
     def prune(self) -> None:
         """Forget what is older than the history is kept."""
@@ -187,7 +221,9 @@ class Upkeep:
             if lease.state is LeaseState.PENDING or lease.ending:
                 pause = min(pause, while_starting)
             if lease.deadline is not None:
-                pause = min(pause, max(lease.deadline - now, timedelta(seconds=1)))
+                # One that is overdue could not be ended yet.
+                is_due = lease.deadline <= now
+                pause = min(pause, while_starting if is_due else lease.deadline - now)
         return min(pause, while_starting) if self._ledger.queue() else pause
 
     def find_forgotten(self, list_servers: Callable[[], Collection[tuple[str, str]]]) -> tuple[Lease, ...]:

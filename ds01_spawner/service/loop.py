@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -26,6 +27,7 @@ _PRUNE_SECONDS = 3600
 _PAUSES_SECONDS = (0.5, 1, 1, 2, 2, 5)
 # A server that does not come up must not be asked for again and again.
 _ASK_AGAIN_SECONDS = 300
+_ASK_AT_ONCE = 3
 
 
 class Loop:
@@ -39,26 +41,35 @@ class Loop:
         self._interval = timedelta(seconds=site.service_interval_seconds)
         self._read_slots_at = self._pruned_at = self._hub_asked_at = float("-inf")
         self._asked: dict[int, float] = {}
+        self._owes_hub = False
+        self._xids: deque[tuple[str, int]] = deque()
+        self._failure: Exception | None = None
         self._problem = ""
 
     def run(self) -> None:
-        """Look, sleep, look again; whatever fails is tried again soon."""
+        """Look, sleep, look again; whatever of the site fails is tried again soon.
+
+        Raises:
+            Exception: what nobody foresaw, also in a thread that follows something.
+        """
         for name, follow in (("events", self._follow_events), ("xids", self._follow_xids)):
             threading.Thread(target=self._keep_up, args=(follow,), name=name, daemon=True).start()
         while not self._stop.is_set():
             pause = self._look()
             deadline = time.monotonic() + pause.total_seconds()
             while not self._stop.is_set() and time.monotonic() < deadline:
-                # In short pieces, since a signal only sets `stop`.
+                # In short pieces, since only `stop` is set by who ends this.
                 if self._wake.wait(min(0.5, max(0.0, deadline - time.monotonic()))):
                     self._stop.wait(_GATHER_SECONDS)
                     break
+        if self._failure is not None:
+            raise self._failure
 
     def _look(self) -> timedelta:
         """Look at everything once; returns how long to sleep at most."""
         self._wake.clear()
         problems = []
-        for step in (self._reconcile, self._read_slots, self._ask_hub, self._prune):
+        for step in (self._note_xids, self._reconcile, self._read_slots, self._ask_hub, self._prune):
             try:
                 step()
             except DS01Error as exc:
@@ -66,7 +77,7 @@ class Loop:
                 problems.append(str(exc.detail or exc))
         self._tell_once("; ".join(dict.fromkeys(problems)))
         soon = min(_SOON, self._interval)
-        if problems or time.monotonic() < self._hub_asked_at + soon.total_seconds():
+        if problems or self._owes_hub:
             return soon
         return self._site.core.upkeep.next_look(self._interval, soon)
 
@@ -96,29 +107,47 @@ class Loop:
     def _ask_hub(self) -> None:
         """Let the Hub start, and so adopt, the servers whose containers run without its knowledge."""
         hub = self._hub
+        if hub is None:
+            return
         soon = min(_SOON, self._interval).total_seconds()
-        if hub is None or time.monotonic() < self._hub_asked_at + soon:
+        # Docker's events come close together; the Hub is asked once for all of them.
+        self._owes_hub = time.monotonic() < self._hub_asked_at + soon
+        if self._owes_hub:
             return
         self._hub_asked_at = time.monotonic()
-        logins: dict[str, str] = {}
 
         def list_servers() -> set[tuple[str, str]]:
-            logins.update({self._site.log_in_as(name): name for name in hub.user_names()})
             return {(self._site.log_in_as(one.user), one.server) for one in hub.servers()}
 
-        for lease in self._site.core.upkeep.find_forgotten(list_servers):
-            name, now = logins.get(lease.user), time.monotonic()
-            if name is None or now < self._asked.get(lease.id, float("-inf")) + _ASK_AGAIN_SECONDS:
-                continue
-            self._asked[lease.id] = now
+        forgotten = self._site.core.upkeep.find_forgotten(list_servers)
+        self._asked = {lease.id: self._asked[lease.id] for lease in forgotten if lease.id in self._asked}
+        waiting = [
+            lease
+            for lease in forgotten
+            if time.monotonic() >= self._asked.get(lease.id, float("-inf")) + _ASK_AGAIN_SECONDS
+        ]
+        # Each may take the Hub some seconds; the others have their turn at the next look.
+        self._owes_hub = len(waiting) > _ASK_AT_ONCE
+        names = {self._site.log_in_as(name): name for name in hub.user_names()} if waiting else {}
+        for lease in waiting[:_ASK_AT_ONCE]:
             log.info("%s runs and the Hub does not know it: asking for its start", lease.container_name)
             try:
-                hub.start(name, lease.server)
+                if lease.user in names:
+                    hub.start(names[lease.user], lease.server)
             except RequestRefused as exc:
                 log.warning("the Hub does not start %s: %s", lease.container_name, exc)
+            self._asked[lease.id] = time.monotonic()
 
     def _keep_up(self, follow: Callable[[], None]) -> None:
-        """Follow a stream, and begin again whenever it ends."""
+        """Follow a stream, and begin again whenever it ends; what nobody foresaw ends the service."""
+        try:
+            self._follow(follow)
+        # It is not swallowed: `run` raises it.
+        except Exception as exc:
+            self._failure = exc
+            self._stop.set()
+
+    def _follow(self, follow: Callable[[], None]) -> None:
         pauses, told = iter(_PAUSES_SECONDS), ""
         while not self._stop.is_set():
             began = time.monotonic()
@@ -144,4 +173,11 @@ class Loop:
             box.listen_for_xids(Path(self._site.inventory), self._note_xid, stop=self._stop)
 
     def _note_xid(self, gpu_uuid: str, xid: int) -> None:
-        self._site.core.upkeep.note_xid(gpu_uuid, xid)
+        self._xids.append((gpu_uuid, xid))
+        self._wake.set()
+
+    def _note_xids(self) -> None:
+        while self._xids:
+            # Taken away only when it is written: NVML tells none twice.
+            self._site.core.upkeep.note_xid(*self._xids[0])
+            self._xids.popleft()

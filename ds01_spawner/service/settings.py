@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 from traitlets.config import Config
+from traitlets.config.loader import LazyConfigValue
 
 from ..adapters.hub import HubClient
 
@@ -24,12 +26,25 @@ def find_hub(environ: Mapping[str, str], config: Config) -> tuple[str, str] | No
     if url and token:
         return url, token
     hub = config.JupyterHub
-    tokens = [one.get("api_token") for one in hub.get("services", ()) if one.get("name") == SERVICE_NAME]
+    services = hub.get("services", ())
+    if isinstance(services, LazyConfigValue):
+        # As `c.JupyterHub.services.append(...)` leaves it.
+        services = services.get_value([])
+    tokens = [one.get("api_token") for one in services if one.get("name") == SERVICE_NAME]
     if not any(tokens):
         return None
     base = hub.get("base_url", "/").strip("/")
-    address = f"http://{hub.get('hub_ip') or '127.0.0.1'}:{hub.get('hub_port', 8081)}"
-    return "/".join(part for part in (address, base, "hub/api") if part), str(tokens[0])
+    return "/".join(part for part in (_find_address(hub), base, "hub/api") if part), str(tokens[0])
+
+
+def _find_address(hub: Config) -> str:
+    """Return where the Hub's API listens, without its path."""
+    for name in ("hub_connect_url", "hub_bind_url"):
+        found = urlsplit(hub.get(name, ""))
+        if found.netloc:
+            return f"{found.scheme}://{found.netloc}"
+    ip = hub.get("hub_ip") or "127.0.0.1"
+    return f"http://{f'[{ip}]' if ':' in ip else ip}:{hub.get('hub_port', 8081)}"
 
 
 def open_hub(found: tuple[str, str] | None) -> HubClient | None:

@@ -44,6 +44,7 @@ class DS01Spawner(StartSteps, DockerSpawner):  # type: ignore[misc]
     notebook_dir = Unicode(mlc.WORKSPACE, config=True, help="Where Jupyter starts.")
     default_url = Unicode("/lab", config=True, help="What opens first.")
     start_timeout = Integer(
+        11160,
         config=True,
         help="""Seconds for build, queue and start together. Each of the three has a time of its own
         (c.DS01.build_timeout_seconds, queue_timeout_seconds, start_deadline_seconds), which ends with a
@@ -175,6 +176,8 @@ class DS01Spawner(StartSteps, DockerSpawner):  # type: ignore[misc]
         await self._calls_done()
         if not self._is_adopting:
             await self._end()
+        else:
+            await self._leave_queue()
         self._unsettled = self._is_adopting = False
         self._last_status = 0
         self.clear_state()
@@ -208,6 +211,7 @@ class DS01Spawner(StartSteps, DockerSpawner):  # type: ignore[misc]
     async def _end(self) -> None:
         """End the server now, or as soon as that can be done."""
         try:
+            await self._leave_queue()
             await self._settle(ended=_STOPPED)
         except DS01Error as exc:
             self.log.error("%s cannot be ended yet: %s", self._log_name, exc.detail or exc)

@@ -74,7 +74,8 @@ class StartSteps(Waiting):
 
     async def _reserve(self, prepared: assembly.Prepared) -> None:
         """Get the lease, and tell DockerSpawner's start which container there is, if any."""
-        self._unsettled = True
+        # Until it is known whose container is there already, none may be ended.
+        self._unsettled = self._is_adopting = True
         start = Start(
             user=self._login,
             server=self.name,
@@ -226,7 +227,10 @@ class StartSteps(Waiting):
 async def has_answered(url: str) -> bool:
     """Whether a server answers at all, whatever it says."""
     try:
-        await AsyncHTTPClient().fetch(url, request_timeout=ANSWER_SECONDS, raise_error=False)
+        # It is the student's: it must not lead the Hub elsewhere, nor give it much to read.
+        await AsyncHTTPClient().fetch(
+            url, method="HEAD", request_timeout=ANSWER_SECONDS, raise_error=False, follow_redirects=False
+        )
     except (OSError, HTTPError):
         return False
     return True

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 from ..core.leases import Claim, Place, Start
-from ..errors import WaitedTooLong
+from ..errors import SiteBroken, WaitedTooLong
 from .options import StudentOptions
 
 # How often a spawn that waits looks whether anything changed, and how often it asks although nothing did.
 LOOK_SECONDS, ASK_SECONDS = 1.0, 15.0
+GIVEN_UP = "the start was given up"
 
 
 class Waiting(StudentOptions):
@@ -29,15 +31,19 @@ class Waiting(StudentOptions):
         """
         core = await self._core()
         await self._call(core.upkeep.reconcile)
-        answer = await self._call(core.leases.claim, start, queue_limit=self._most_waiting())
-        if isinstance(answer, Claim):
-            return answer
         try:
-            return await self._wait(start, answer)
+            answer = await self._call(core.leases.claim, start, queue_limit=self._most_waiting())
+            return answer if isinstance(answer, Claim) else await self._wait(start, answer)
         except BaseException:
-            # Whoever cancels gives little time: the call is begun, and awaited before the next one.
-            self._submit(core.leases.leave_queue, start.container_name, "the start was given up")
+            # Whoever cancels gives little time: the call is begun, and `stop` makes sure of it.
+            self._submit(core.leases.leave_queue, start.container_name, GIVEN_UP)
             raise
+
+    async def _leave_queue(self) -> None:
+        """Give up the place of a start that is over, also one that a claim took while it was cancelled."""
+        if self._prepared is not None:
+            leases = (await self._core()).leases
+            await self._call(leases.leave_queue, self._prepared.container_name, GIVEN_UP)
 
     async def _wait(self, start: Start, place: Place) -> Claim:
         core = await self._core()
@@ -55,11 +61,17 @@ class Waiting(StudentOptions):
                     f"was given up. {place.why}"
                 )
             await asyncio.sleep(LOOK_SECONDS)
-            epoch = await self._call(core.leases.epoch)
-            if epoch == seen and loop.time() < asked + ASK_SECONDS:
+            try:
+                epoch = await self._call(core.leases.epoch)
+                if epoch == seen and loop.time() < asked + ASK_SECONDS:
+                    continue
+                seen, asked = epoch, loop.time()
+                answer = await self._call(core.leases.claim, start, queue_limit=self._most_waiting())
+            except SiteBroken as exc:
+                # Her place is worth more than a minute in which the GPUs or the ledger cannot be read.
+                self.log.warning("%s waits on although: %s", start.container_name, exc.detail or exc)
+                place = replace(place, why=str(exc))
                 continue
-            seen, asked = epoch, loop.time()
-            answer = await self._call(core.leases.claim, start, queue_limit=self._most_waiting())
             if isinstance(answer, Claim):
                 return answer
             place = answer

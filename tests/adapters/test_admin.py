@@ -51,7 +51,7 @@ from ..hub.docker_link import DockerLink
 BASE = "ds01-test/no-python:latest"
 START = datetime(2026, 3, 2, 12, 0, tzinfo=timezone.utc)
 HOUR = timedelta(hours=1)
-OTHER_BOOT = "00000000-0000-4000-8000-000000000000:1:1"  # a process from before the machine's restart
+OTHER_BOOT = "00000000-0000-4000-8000-000000000000:1:1:1"  # a process from before the machine's restart
 # No container of another test can mean these: a GPU is also known by its number.
 SLICES = tuple(
     Slot(

@@ -173,17 +173,6 @@ def test_removing_twice_is_removing_once(engine: DockerEngine, create: Callable[
     assert engine.container(container_id) is None
 
 
-def test_states_and_running_containers_are_what_docker_says(
-    engine: DockerEngine, client: docker.APIClient, create: Callable[..., str]
-) -> None:
-    created, running = create(), create()
-    client.start(running)
-    states = engine.container_states()
-    assert (states[created], states[running]) == ("created", "running")
-    assert running in {container.id for container in engine.running_containers(but=())}
-    assert running not in {container.id for container in engine.running_containers(but={running})}
-
-
 class TestSnapshot:
     """Other tests may have containers of their own on the Engine: only one's own are looked at."""
 

@@ -72,6 +72,15 @@ def test_who_ends_a_lease_first_and_why_is_recorded_once(ledger: Ledger, sql: sa
     assert events(sql)[2:] == [("ending", "ada", "stopped in the Hub")]
 
 
+def test_the_end_is_left_to_whoever_began_it_until_a_time(ledger: Ledger) -> None:
+    lease = start(ledger)
+    ledger.end(lease.id, NOW, "stopped in the Hub", owner="hub 1", until=LATER)
+    ledger.end(lease.id, NOW, "its container is gone", owner="service 2", until=NOW)
+    found = ledger.lease(lease.id)
+    assert found is not None
+    assert (found.owner, found.deadline) == ("hub 1", LATER)
+
+
 def test_the_end_is_told_in_the_word_that_was_given(ledger: Ledger, sql: sa.Connection) -> None:
     lease = start(ledger)
     ledger.end(lease.id, LATER, "its container is gone", kind="repaired")
@@ -156,16 +165,6 @@ def test_who_starts_a_server_and_until_when_it_may_run_come_back(ledger: Ledger)
 
 
 # Finding
-
-
-def test_a_lease_is_found_by_its_nonce_released_or_not(ledger: Ledger) -> None:
-    lease = start(ledger)
-    assert ledger.by_nonce(lease.nonce) == lease
-    ledger.release(lease.id, NOW, "stopped")
-    found = ledger.by_nonce(lease.nonce)
-    assert found is not None
-    assert found.state is LeaseState.RELEASED
-    assert ledger.by_nonce("0f0f") is None
 
 
 def test_leases_are_found_by_what_containers_say_of_them_released_or_not(ledger: Ledger) -> None:

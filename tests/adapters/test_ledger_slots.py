@@ -138,17 +138,32 @@ def test_the_history_says_who_drained_a_slot_and_who_took_it_back(ledger: Ledger
     ]
 
 
+def test_a_drain_without_a_reason_is_told_without_one(ledger: Ledger, sql: sa.Connection) -> None:
+    ledger.write_slots([SMALL], NOW)
+    ledger.mark(replace(DRAINED, why=""), kind="drained")
+    assert events(sql) == [("drained", "root", "slot 0:0")]
+
+
 def test_a_mark_is_taken_away_once_and_leaves_the_others(ledger: Ledger, sql: sa.Connection) -> None:
     ledger.mark(BROKEN)
     ledger.mark(DRAINED)
     ledger.mark(replace(BROKEN, slot="MIG-1"))
-    assert ledger.unmark(replace(BROKEN, why="whatever"), LATER, why="it was reset") is True
+    assert ledger.unmark(replace(BROKEN, since=LATER), LATER, why="it was reset") is True
     assert ledger.unmark(BROKEN, LATER, why="it was reset") is False
     assert {(mark.slot, mark.kind) for mark in ledger.marks()} == {
         ("MIG-0", MarkKind.DRAINED),
         ("MIG-1", MarkKind.UNHEALTHY),
     }
     assert kinds(sql) == ["repaired"] * 4
+
+
+def test_a_mark_that_has_another_reason_by_now_stays(ledger: Ledger, sql: sa.Connection) -> None:
+    ledger.mark(BROKEN)
+    other = replace(BROKEN, why="XID 48: memory error")
+    ledger.mark(other)
+    assert ledger.unmark(BROKEN, LATER, why="it was reset") is False
+    assert ledger.marks() == (other,)
+    assert kinds(sql) == ["repaired"] * 2
 
 
 def test_marks_of_two_nodes_do_not_meet(ledger: Ledger) -> None:
@@ -216,6 +231,15 @@ def test_devices_that_were_not_found_are_recorded_when_they_are(ledger: Ledger) 
     found = reserve("ada", "0", devices=("GPU-0",))
     ledger.write_reservations([found], LATER)
     assert ledger.reservations() == (found,)
+
+
+def test_devices_that_were_found_in_part_are_looked_up_again(ledger: Ledger) -> None:
+    ledger.write_reservations([reserve("ada", "0", "1", devices=("GPU-0",))], NOW)
+    whole = reserve("ada", "0", "1", devices=("GPU-0", "GPU-1"))
+    ledger.write_reservations([whole], LATER)
+    assert ledger.reservations() == (whole,)
+    ledger.write_reservations([reserve("ada", "0", "1", devices=("GPU-1",))], LATER)
+    assert ledger.reservations() == (whole,)
 
 
 def test_a_reservation_of_other_gpus_or_another_time_is_another_one(ledger: Ledger) -> None:

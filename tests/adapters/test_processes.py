@@ -109,27 +109,32 @@ def test_a_process_that_ended_is_dead_reaped_or_not(start: Start) -> None:
 
 
 def test_a_later_process_with_the_same_number_is_another_one() -> None:
-    boot_id, pid, started = own_process().split(":")
-    assert not is_alive(f"{boot_id}:{pid}:{int(started) - 1}")
+    machine, pid, started = own_process().rsplit(":", 2)
+    assert not is_alive(f"{machine}:{pid}:{int(started) - 1}")
 
 
 def test_a_process_from_before_a_reboot_is_dead() -> None:
-    _, pid, started = own_process().split(":")
-    assert not is_alive(f"00000000-0000-4000-8000-000000000000:{pid}:{started}")
+    _, process = own_process().split(":", 1)
+    assert not is_alive(f"00000000-0000-4000-8000-000000000000:{process}")
+
+
+def test_a_process_of_another_namespace_cannot_be_judged_and_is_alive() -> None:
+    boot_id, namespace, _, started = own_process().split(":")
+    assert is_alive(f"{boot_id}:{int(namespace) + 1}:4194305:{started}")
 
 
 @pytest.mark.parametrize("pid", ["4194305", "99999999999999999999"])
 def test_a_number_that_no_process_can_have_is_dead(pid: str) -> None:
-    boot_id, _, started = own_process().split(":")
-    assert not is_alive(f"{boot_id}:{pid}:{started}")
+    machine, _, started = own_process().rsplit(":", 2)
+    assert not is_alive(f"{machine}:{pid}:{started}")
 
 
 @pytest.mark.parametrize(
     "owner", ["", "1", "a:b:c", "{boot}:{pid}", "{boot}:0:1", "{boot}:-1:1", "{boot}:{pid}:1\n"]
 )
 def test_what_nobody_can_judge_is_alive(owner: str) -> None:
-    boot_id, pid, _ = own_process().split(":")
-    assert is_alive(owner.format(boot=boot_id, pid=pid))
+    machine, pid, _ = own_process().rsplit(":", 2)
+    assert is_alive(owner.format(boot=machine, pid=pid))
 
 
 def test_a_program_may_have_blanks_and_parentheses_in_its_name(start: Start, tmp_path: Path) -> None:
@@ -139,8 +144,8 @@ def test_a_program_may_have_blanks_and_parentheses_in_its_name(start: Start, tmp
     assert read_line(process) == "up"
     assert b"(a) Z 0 (b)" in Path(f"/proc/{process.pid}/stat").read_bytes()
     started = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[19]
-    boot_id = own_process().split(":")[0]
-    assert is_alive(f"{boot_id}:{process.pid}:{started}")
+    machine = own_process().rsplit(":", 2)[0]
+    assert is_alive(f"{machine}:{process.pid}:{started}")
 
 
 def test_a_process_that_is_hidden_from_us_is_alive(start: Start) -> None:

@@ -68,7 +68,7 @@ class Rename:
 
     def do(self, world: World) -> None:
         container = world.pick(self.which)
-        if container is not None and not world.daemon.is_down:
+        if container is not None and not world.daemon.is_down and world.is_recorded(container):
             name = self.to.container_name if self.to else f"renamed-{next(world.numbers)}"
             with suppress(DS01Error):
                 world.daemon.rename(container.id, name)
@@ -92,6 +92,8 @@ class Run:
         if daemon.is_down or len(foreign) >= _MOST_FOREIGN:
             return
         origin = None if self.origin is None else world.pick(self.origin)
+        if origin is not None and not world.is_recorded(origin):
+            return
         name = self.name.container_name if self.name else f"foreign-{next(world.numbers)}"
         labels = origin.labels if origin else {}
         devices = (origin.devices if origin else ()) if self.devices is None else self.devices

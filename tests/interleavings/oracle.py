@@ -13,7 +13,7 @@ from fractions import Fraction
 from ds01_spawner.limits import limits_for
 from ds01_spawner.model import ALL_DEVICES, Container, Lease, LeaseState, MarkKind, Slot
 
-from .world import LIMITS, UIDS, Process, Server, World
+from .world import LIMITS, UIDS, Process, World
 
 
 def find_faults(world: World) -> list[str]:
@@ -92,11 +92,10 @@ def _judge(world: World, process: Process, lease: Lease, container: Container | 
 
 
 def _is_being_ended(world: World, process: Process, lease: Lease) -> bool:
-    """Whether another process has begun to end the lease, and will try again."""
+    """Whether another process, which lives, has begun to end the lease and still has time for it."""
     if lease.owner in ("", process.name) or lease.owner in world.dead:
         return False
-    server = Server(lease.user, lease.server)
-    return lease.owner != world.hub.process.name or server in (*world.hub.unended, *world.hub.spawns)
+    return lease.deadline is not None and world.now < lease.deadline
 
 
 def _find_wrong_marks(world: World, leases: Collection[Lease], own: dict[int, Container]) -> Iterator[str]:

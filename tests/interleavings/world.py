@@ -220,13 +220,23 @@ class World:
         found = sorted(self.daemon.list_all(), key=lambda one: one.id not in made)
         return found[which % len(found)] if found else None
 
+    def is_recorded(self, container: Container) -> bool:
+        """Whether a container is not ours, or the ledger has its id.
+
+        Before that it is known by its name and nonce alone, and who changes the one or copies the other
+        in this moment is not told from us; nobody who has not started it yet.
+        """
+        nonce = self.daemon.made.get(container.id)
+        lease = next(iter(self.ledger.leases_of((), [nonce])), None) if nonce else None
+        return nonce is None or (lease is not None and lease.container_id == container.id)
+
     # what must never happen ------------------------------------------------------------------------
 
     def _watch_container(self, verb: str, container: Container) -> None:
         """Refuse to be one who touches what is not ours, or what may still be used, or starts on others."""
         nonce = self.daemon.made.get(container.id)
         assert nonce is not None, f"{verb} of {container.name}, which is not ours"
-        lease = self.ledger.by_nonce(nonce)
+        lease = next(iter(self.ledger.leases_of((), [nonce])), None)
         assert lease is not None, f"{verb} of {container.name}, whose lease is forgotten"
         if verb == "start":
             assert lease.state.is_live, f"start of {container.name}, whose lease has ended"

@@ -245,7 +245,8 @@ def test_group_of_her_leases_counts_where_the_settings_name_none(ask: Callable[.
 def test_user_status_is_json_for_scripts(read: Callable[..., Any], lab: Lab) -> None:
     lease = lab.run("ada", "vision", "0:3")
     lab.ledger.hold(lease.id, lab.now + timedelta(minutes=15), lab.now, "its container exited")
-    lab.ledger.end(lease.id, lab.now, "stopped in the Hub")
+    until = lab.now + timedelta(minutes=2)
+    lab.ledger.end(lease.id, lab.now, "stopped in the Hub", until=until)
     lab.wait("bob", "", "2g.20gb")
     lab.wait("ada", "second", "full")
     found = read("user-status", "ada")
@@ -264,7 +265,7 @@ def test_user_status_is_json_for_scripts(read: Callable[..., Any], lab: Lab) -> 
                 "container": "vision._.ada",
                 "state": "held",
                 "since": lab.now.isoformat(timespec="seconds"),
-                "until": (lab.now + timedelta(minutes=15)).isoformat(timespec="seconds"),
+                "until": until.isoformat(timespec="seconds"),
                 "ending": "stopped in the Hub",
                 "slots": [
                     {"id": "0:3", "uuid": "MIG-5a1e0000-0000-5000-8000-000000000003", "profile": "1g.10gb"}

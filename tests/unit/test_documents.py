@@ -196,3 +196,27 @@ def test_links_within_the_project_lead_somewhere(path: Path) -> None:
     targets = re.findall(r"\]\((?!https?://)([^)#\s]+)(?:#[^)]*)?\)", path.read_text())
     missing = [target for target in targets if not (path.parent / target).exists()]
     assert missing == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "url"),
+    [
+        ({}, "http://127.0.0.1:8081/hub/api"),
+        ({"hub_ip": "::1", "hub_port": 9000}, "http://[::1]:9000/hub/api"),
+        ({"base_url": "/lab/"}, "http://127.0.0.1:8081/lab/hub/api"),
+        ({"hub_bind_url": "http://10.0.0.1:8085"}, "http://10.0.0.1:8085/hub/api"),
+    ],
+)
+def test_the_service_finds_the_hub_however_its_address_is_set(settings: dict[str, Any], url: str) -> None:
+    config = Config({"JupyterHub": settings})
+    config.JupyterHub.services.append({"name": "ds01", "api_token": "0f0f"})
+    assert find_hub({}, config) == (url, "0f0f")
+
+
+def test_a_service_without_a_token_has_no_hub() -> None:
+    assert find_hub({}, Config()) is None
+    assert find_hub({}, Config({"JupyterHub": {"services": [{"name": "ds01"}]}})) is None
+
+
+def test_the_time_of_a_start_is_more_than_its_parts_together() -> None:
+    assert DS01Spawner.start_timeout.default_value == DS01Spawner()._default_start_timeout()

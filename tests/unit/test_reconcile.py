@@ -239,10 +239,15 @@ def test_lease_that_is_ending_is_ended_whatever_runs() -> None:
 
 
 def test_end_that_another_process_has_begun_is_left_to_it_while_it_lives() -> None:
-    ending = replace(ACTIVE, ending="the server was stopped", owner="hub")
+    ending = replace(ACTIVE, ending="the server was stopped", owner="hub", deadline=SOON)
     assert mend(ending, [RUNNING], rules=Rules(owner="service")) == ()
     assert mend(ending, [RUNNING], rules=Rules(owner="hub"))[-1].action is Action.RELEASE
     assert mend(ending, [RUNNING], rules=HUB_IS_DEAD)[-1].action is Action.RELEASE
+
+
+def test_end_that_takes_too_long_is_anybodys() -> None:
+    ending = replace(ACTIVE, ending="the server was stopped", owner="hub", deadline=NOW)
+    assert mend(ending, [RUNNING], rules=Rules(owner="service"))[-1].action is Action.RELEASE
 
 
 def test_released_lease_needs_nothing_once_its_container_is_gone() -> None:

@@ -7,7 +7,7 @@ import logging
 import tarfile
 import threading
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -70,6 +70,8 @@ class DockerEngine(ImageCalls):
         are from the list, which Docker keeps apart: it can be a moment behind what was just done.
         `exit_code` is always 0 here: ask `container` for it. One that goes away meanwhile is left out.
 
+        One that does not run and that Docker cannot look into is as the list has it, without devices.
+
         Raises:
             EngineUnavailable: any other answer, be it about one container only.
         """
@@ -77,31 +79,28 @@ class DockerEngine(ImageCalls):
             rows = self.client.containers(all=True)
         with self._known_lock:
             known = {row["Id"]: self._known[row["Id"]] for row in rows if row["Id"] in self._known}
+        unclear: dict[str, Container] = {}
         for row in rows:
-            found = None if row["Id"] in known else self.container(row["Id"])
-            if found is not None:
-                known[found.id] = replace(found, exit_code=0)
+            if row["Id"] in known:
+                continue
+            try:
+                found = self.container(row["Id"])
+            except EngineUnavailable as exc:
+                has_answered = getattr(exc.__cause__, "status_code", None) is not None
+                if row["State"] in RUNNING_STATES or not has_answered:
+                    raise
+                log.warning("the container %s is taken as it is listed: %s", row["Id"][:12], exc.detail)
+                unclear[row["Id"]] = mlc.from_list(row)
+            else:
+                known |= {found.id: replace(found, exit_code=0)} if found is not None else {}
         with self._known_lock:
             self._known = known
+        seen = known | unclear
         return tuple(
-            replace(
-                known[row["Id"]], name=_own_name(row["Names"]) or known[row["Id"]].name, state=row["State"]
-            )
+            replace(seen[row["Id"]], name=_own_name(row["Names"]) or seen[row["Id"]].name, state=row["State"])
             for row in rows
-            if row["Id"] in known
+            if row["Id"] in seen
         )
-
-    def container_states(self) -> dict[str, str]:
-        """Return the state (`running`, `exited`, …) of every container, by id; one call."""
-        with translated("listing containers"):
-            return {str(row["Id"]): str(row["State"]) for row in self.client.containers(all=True)}
-
-    def running_containers(self, *, but: Collection[str | None]) -> tuple[Container, ...]:
-        """Return the running containers whose ids are not in `but`, each inspected."""
-        states = self.container_states()
-        others = [one for one, state in states.items() if state in RUNNING_STATES and one not in but]
-        found = [self.container(container_id) for container_id in others]
-        return tuple(container for container in found if container is not None)
 
     def create(self, kwargs: Mapping[str, object]) -> str:
         """Create a container from `mlc.create_kwargs` and return its id.

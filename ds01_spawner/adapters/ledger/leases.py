@@ -108,13 +108,14 @@ class Ledger(PoolRows, QueueRows, History):
         why: str,
         *,
         owner: str = "",
+        until: datetime | None = None,
         seen: Lease | None = None,
         kind: str = "ending",
     ) -> bool:
         """Record that `owner` ends a live lease: nothing makes it active again, its slots stay taken.
 
-        False, and nothing recorded, if it was released, or is no more as it was `seen`. `kind` is the
-        history's word for it.
+        Others leave that to it `until` a time. False, and nothing recorded, if the lease was released, or is
+        no more as it was `seen`. `kind` is the history's word for it.
         """
         with self._write() as connection:
             lease = next(read_leases(connection, statements.LIVE_LEASE, id=lease_id), None)
@@ -122,7 +123,7 @@ class Ledger(PoolRows, QueueRows, History):
                 return False
             if not lease.ending:
                 change = sa.update(leases).where(leases.c.id == lease_id)
-                connection.execute(change.values(ending=why, owner=owner))
+                connection.execute(change.values(ending=why, owner=owner, deadline=until))
                 insert_event(connection, lease_id, now, kind, lease.user, why)
             return True
 
@@ -154,10 +155,6 @@ class Ledger(PoolRows, QueueRows, History):
     def by_container(self, name: str, *, node: str = LOCAL_NODE) -> Lease | None:
         """Return the live lease whose container has this whole name."""
         return self._find(statements.LIVE_LEASE_OF_CONTAINER, node=node, container=name)
-
-    def by_nonce(self, nonce: str) -> Lease | None:
-        """Return the lease with this nonce, released or not."""
-        return self._find(statements.LEASE_OF_NONCE, nonce=nonce)
 
     def leases_of(self, containers: Collection[str], nonces: Collection[str]) -> tuple[Lease, ...]:
         """Return the leases, released or not, which have one of these container ids or nonces."""

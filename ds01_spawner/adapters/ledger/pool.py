@@ -145,9 +145,10 @@ class PoolRows(Store):
             return True
 
     def unmark(self, mark: Mark, now: datetime, *, who: str = "", why: str, kind: str = "repaired") -> bool:
-        """Take a mark away; False if there was none."""
+        """Take a mark away; False if there is none, or another reason for it by now."""
         with self._write() as connection:
-            if connection.execute(sa.delete(slot_marks).where(*_is(mark))).rowcount == 0:
+            gone = sa.delete(slot_marks).where(*_is(mark), slot_marks.c.why == mark.why)
+            if connection.execute(gone).rowcount == 0:
                 return False
             insert_event(connection, None, now, kind, who, _describe(connection, mark, why))
             return True

@@ -80,7 +80,6 @@ SHARES_OF_USER = (
 )
 
 LEASE = _LEASES.where(leases.c.id == sa.bindparam("id"))
-LEASE_OF_NONCE = _LEASES.where(leases.c.nonce == sa.bindparam("nonce"))
 LIVE_LEASES = _LEASES.where(IS_LIVE)
 LIVE_LEASE = LEASE.where(IS_LIVE)
 LIVE_LEASES_OF_USER = LIVE_LEASES.where(leases.c.user_name == sa.bindparam("user"))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import secrets
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping
-from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -44,11 +45,9 @@ OWN_SERVICE = {"services": [{"name": "ds01", "api_token": TOKEN}]}
 class SturdyLink(DockerLink):
     """A way to a Docker that may be away: who calls it then is turned away."""
 
-    def _serve(self, client: object) -> None:
-        try:
-            super()._serve(client)  # type: ignore[arg-type]
-        except OSError:
-            return
+    def _serve(self, client: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            super()._serve(client)
 
 
 class Bench:
@@ -61,7 +60,7 @@ class Bench:
     def __init__(
         self, engine: PrivateEngine, *, proxy: Path, nvml: Path, scratch: Path, own_service: bool
     ) -> None:
-        self._stack = ExitStack()
+        self._stack = contextlib.ExitStack()
         self._nvml = nvml
         self.socket = Path(engine.docker_host.removeprefix("unix://"))
         self.link = SturdyLink(scratch / "docker.sock", engine.docker_host)

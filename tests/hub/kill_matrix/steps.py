@@ -233,31 +233,36 @@ def slow_jupyter(hub: Hub, link: DockerLink, student: Student) -> Iterator[Obsta
         yield Obstacle(reach=reach, go_on=lambda: gate.decide(open=True))
 
 
-# Jupyter listens, and the first who comes waits at the gate, and all others with it.
+# At one of its connections, counted from 1, Jupyter waits at the gate, and with it all that come later.
 _ANSWERS_SLOWLY = """
 import tornado.httpserver
-handle = tornado.httpserver.HTTPServer.handle_stream
-def wait_first(self, stream, address):
-    tornado.httpserver.HTTPServer.handle_stream = handle
-    {gate}
+handle, connections = tornado.httpserver.HTTPServer.handle_stream, []
+def wait_at(self, stream, address):
+    connections.append(address)
+    if len(connections) == {number}:
+        {gate}
     handle(self, stream, address)
-tornado.httpserver.HTTPServer.handle_stream = wait_first
+tornado.httpserver.HTTPServer.handle_stream = wait_at
 """
 
 
-@contextlib.contextmanager
-def slow_first_answer(hub: Hub, link: DockerLink, student: Student) -> Iterator[Obstacle]:
-    with (
-        gate_at(hub.gateway) as gate,
-        jupyter_configured(student.person, _ANSWERS_SLOWLY.format(gate=gate.code)),
-    ):
+def slow_answer(number: int) -> Meet:
+    """Jupyter's answer to one who comes: the first is the spawner, the second the Hub itself."""
 
-        def reach() -> None:
-            ask_start(student)
-            gate.wait_until_reached()
-            wait_for(lambda: [one for one in hub.leases(student.person) if one.deadline is None], "active")
+    @contextlib.contextmanager
+    def meet(hub: Hub, link: DockerLink, student: Student) -> Iterator[Obstacle]:
+        with contextlib.ExitStack() as stack:
+            gate = stack.enter_context(gate_at(hub.gateway))
+            code = _ANSWERS_SLOWLY.format(number=number, gate=gate.code)
+            stack.enter_context(jupyter_configured(student.person, code))
 
-        yield Obstacle(reach=reach, go_on=lambda: gate.decide(open=True))
+            def reach() -> None:
+                ask_start(student)
+                gate.wait_until_reached()
+
+            yield Obstacle(reach=reach, go_on=lambda: gate.decide(open=True))
+
+    return meet
 
 
 @contextlib.contextmanager
@@ -338,7 +343,7 @@ STEPS = (
     start_step("resolving", "resolving the image", start_call(r"GET \S+/images/{base}/json")),
     start_step("building", "building the image", slow_build),
     start_step(
-        "looking",
+        "probing",
         "looking into the image, done and unheard",
         start_call(_CREATE_NAMELESS, answer=True),
         is_first=True,
@@ -357,9 +362,10 @@ STEPS = (
         start_call(r"POST \S+/containers/\w+/start", answer=True),
         RUNNING,
     ),
-    start_step("waiting", "waiting for Jupyter", slow_jupyter, RUNNING),
+    start_step("waiting", "waiting for Jupyter to listen", slow_jupyter, RUNNING),
+    start_step("answering", "waiting for Jupyter's answer", slow_answer(1), RUNNING),
     start_step("activating", "making the lease active", locked_at_activating, RUNNING),
-    start_step("answering", "waiting for Jupyter's first answer", slow_first_answer, RUNNING),
+    start_step("seeing", "active, and waiting for the Hub to see it", slow_answer(2), RUNNING),
     start_step("serving", "serving", serving, RUNNING),
     stop_step("ending", "recording that it is to end", locked_at_ending, RUNNING),
     stop_step("stopping", "stopping, not begun", stop_call(r"POST \S+/containers/{container}/stop"), RUNNING),

@@ -41,7 +41,6 @@ def test_after_a_kill_nothing_is_left_or_doubled_and_she_can_start(
         if cell.is_harmless:
             assert (outcome, find_container(hub, student)) == (READY, before)
         check_she_can_go_on(bench, student, outcome)
-        bench.is_warm = True
     results[cell.name] = Result(seconds=seconds, outcome=outcome)
 
 
@@ -50,6 +49,7 @@ def check_she_can_go_on(bench: Bench, student: Student, outcome: str) -> None:
     hub = bench.hub
     if outcome == ENDED:
         student.start(dict(SMALL))
+        bench.is_warm = True
     (lease,) = hub.leases(student.person)
     assert len(lease.slots) == 1
     assert student.page(f"/user/{student.name}/api").status_code == 200
