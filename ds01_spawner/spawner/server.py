@@ -176,8 +176,6 @@ class DS01Spawner(StartSteps, DockerSpawner):  # type: ignore[misc]
         await self._calls_done()
         if not self._is_adopting:
             await self._end()
-        else:
-            await self._leave_queue()
         self._unsettled = self._is_adopting = False
         self._last_status = 0
         self.clear_state()
@@ -211,7 +209,6 @@ class DS01Spawner(StartSteps, DockerSpawner):  # type: ignore[misc]
     async def _end(self) -> None:
         """End the server now, or as soon as that can be done."""
         try:
-            await self._leave_queue()
             await self._settle(ended=_STOPPED)
         except DS01Error as exc:
             self.log.error("%s cannot be ended yet: %s", self._log_name, exc.detail or exc)

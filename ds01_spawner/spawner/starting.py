@@ -20,6 +20,8 @@ from .waiting import Waiting
 
 # After so long it is looked whether the container still runs.
 ANSWER_SECONDS = 3.0
+# For the Hub's own first request to a server that has just answered.
+HUB_ANSWER_SECONDS = 10
 
 
 class StartSteps(Waiting):
@@ -70,6 +72,9 @@ class StartSteps(Waiting):
         await self._await_jupyter(ip, port)
         await self._call(self.site.core.leases.activate, self._claim.lease, self.object_id)
         self._unsettled = self._is_adopting = False
+        # The Hub waits for an answer as well, and sees no container that ends meanwhile.
+        self._own_settings.setdefault("http_timeout", self.http_timeout)
+        self.http_timeout = HUB_ANSWER_SECONDS
         return ip, port
 
     async def _reserve(self, prepared: assembly.Prepared) -> None:
@@ -112,10 +117,7 @@ class StartSteps(Waiting):
         return built
 
     async def _await_jupyter(self, ip: str, port: int) -> None:
-        """Return when the server answers; one that ends, or never does, says why.
-
-        The Hub waits for an answer as well, but it does not see a container that ends meanwhile.
-        """
+        """Return when the server answers; one that ends, or never does, says why."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self.http_timeout
         while True:

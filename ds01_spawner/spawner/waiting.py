@@ -35,15 +35,9 @@ class Waiting(StudentOptions):
             answer = await self._call(core.leases.claim, start, queue_limit=self._most_waiting())
             return answer if isinstance(answer, Claim) else await self._wait(start, answer)
         except BaseException:
-            # Whoever cancels gives little time: the call is begun, and `stop` makes sure of it.
+            # At once; a place that a cancelled claim takes after this is given up by `stop`.
             self._submit(core.leases.leave_queue, start.container_name, GIVEN_UP)
             raise
-
-    async def _leave_queue(self) -> None:
-        """Give up the place of a start that is over, also one that a claim took while it was cancelled."""
-        if self._prepared is not None:
-            leases = (await self._core()).leases
-            await self._call(leases.leave_queue, self._prepared.container_name, GIVEN_UP)
 
     async def _wait(self, start: Start, place: Place) -> Claim:
         core = await self._core()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from ds01_spawner import mlc
 from ds01_spawner.core.leases import Claim, Place, Start
-from ds01_spawner.errors import DS01Error, ServerEnded
+from ds01_spawner.errors import DS01Error, ServerEnded, SiteBroken
 from ds01_spawner.limits import limits_for
 from ds01_spawner.model import ServerRequest
 
@@ -32,7 +32,7 @@ class Order:
 
 @dataclass(slots=True, kw_only=True)
 class Spawn:
-    """One start that is under way; `waits` is whether it was told its place in the queue."""
+    """One start that is under way."""
 
     server: Server
     order: Order
@@ -41,7 +41,6 @@ class Spawn:
     container_id: str = ""
     is_unsettled: bool = False
     is_adopting: bool = False
-    waits: bool = False
 
 
 @dataclass(slots=True)
@@ -79,9 +78,8 @@ class Hub:
         with self._keep_busy(server) as is_free:
             if not is_free:
                 return
-            spawn = self.spawns.pop(server, None)
-            if spawn is not None and spawn.waits:
-                self._leave(process, spawn)
+            if self.spawns.pop(server, None) is not None:
+                self._leave(process, server)
             self._end(process, server)
 
     def poll(self, process: Process, server: Server) -> None:
@@ -150,7 +148,8 @@ class Hub:
         if foreign is not None:
             raise mlc.refuse_name(foreign.name, detail="it is there")
         process = yield
-        spawn.is_unsettled = True
+        # Until it is known whose container is there already, none may be ended.
+        spawn.is_unsettled = spawn.is_adopting = True
         process.upkeep.reconcile()
         claim = yield from self._claim(process, spawn)
         process = yield
@@ -173,30 +172,36 @@ class Hub:
         process.leases.activate(claim.lease, spawn.container_id)
 
     def _claim(self, process: Process, spawn: Spawn) -> Generator[None, Process, Claim]:
-        answer = process.leases.claim(spawn.start)
-        while isinstance(answer, Place):
-            spawn.waits = True
-            process = yield
+        try:
             answer = process.leases.claim(spawn.start)
+            while isinstance(answer, Place):
+                process = yield
+                # Her place is worth more than a minute without GPUs or ledger.
+                with suppress(SiteBroken):
+                    answer = process.leases.claim(spawn.start)
+        except DS01Error:
+            self._leave(process, spawn.server)
+            raise
         return answer
 
     def _undo(self, process: Process, spawn: Spawn) -> None:
         """Do what the Hub does after a start that failed: it polls, and stops what it takes for running."""
-        if spawn.waits:
-            self._leave(process, spawn)
         if not spawn.is_unsettled:
             with suppress(DS01Error):
                 process.leases.settle_server(spawn.server.user, spawn.server.name)
-        elif not spawn.is_adopting:
+        elif spawn.is_adopting:
+            self._leave(process, spawn.server)
+        else:
             self._end(process, spawn.server)
 
-    def _leave(self, process: Process, spawn: Spawn) -> None:
+    def _leave(self, process: Process, server: Server) -> None:
         with suppress(DS01Error):
-            process.leases.leave_queue(spawn.start.container_name, "the start was given up")
+            process.leases.leave_queue(server.container_name, "the start was given up")
 
     def _end(self, process: Process, server: Server) -> None:
         self.running.pop(server, None)
         try:
+            process.leases.leave_queue(server.container_name, STOPPED)
             process.leases.settle_server(server.user, server.name, ended=STOPPED)
         except DS01Error:
             self.unended.add(server)

@@ -29,7 +29,9 @@ class Kill:
 
 @dataclass(frozen=True, slots=True)
 class NoAnswer:
-    """The call fails: before it is made, or after it was."""
+    """The call fails, before it is made or after it was, and so do those that follow, up to `calls`."""
+
+    calls: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +41,10 @@ class Moment:
     at: int
     deed: object
     after: bool = False
+
+    @property
+    def lasts(self) -> int:
+        return self.deed.calls if isinstance(self.deed, NoAnswer) else 1
 
 
 class Line:
@@ -72,14 +78,17 @@ class Line:
         if self._is_cut:
             # What a process does on its way out, one that was killed does not.
             raise Killed
-        due = [moment for moment in self._moments if (moment.at, moment.after) == (number, after)]
-        for moment in due:
-            if isinstance(moment.deed, Kill):
-                self._is_cut = True
-                raise Killed
-            if isinstance(moment.deed, NoAnswer):
-                raise error("There was no answer.")
-            self._do(moment.deed)
+        for moment in self._moments:
+            if moment.after is after and moment.at <= number < moment.at + moment.lasts:
+                self._take(moment, error)
+
+    def _take(self, moment: Moment, error: type[SiteBroken]) -> None:
+        if isinstance(moment.deed, Kill):
+            self._is_cut = True
+            raise Killed
+        if isinstance(moment.deed, NoAnswer):
+            raise error("There was no answer.")
+        self._do(moment.deed)
 
 
 class WiredLedger:

@@ -84,7 +84,7 @@ MOMENT = st.builds(
     # `one_of` takes each of these as often as any other, however they are nested.
     deed=st.one_of(
         *[st.just(Kill())] * 4,
-        *[st.just(NoAnswer())] * 4,
+        *[st.builds(NoAnswer, st.integers(1, 5))] * 4,
         CLOCK,
         OF_HUB,
         OF_SERVICE,

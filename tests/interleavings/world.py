@@ -22,7 +22,7 @@ from ds01_spawner.adapters.ledger import Ledger
 from ds01_spawner.core import Admin, Leases, Offers, Upkeep
 from ds01_spawner.errors import DS01Error
 from ds01_spawner.limits import LimitsFile, load_limits
-from ds01_spawner.model import Account, Container, Reservation
+from ds01_spawner.model import Account, Container, Lease, Reservation
 
 from .daemon import Daemon, Engine
 from .hardware import Hardware
@@ -219,6 +219,10 @@ class World:
         made = self.daemon.made
         found = sorted(self.daemon.list_all(), key=lambda one: one.id not in made)
         return found[which % len(found)] if found else None
+
+    def find_lease(self, nonce: str) -> Lease | None:
+        """Return the lease with this nonce, whatever became of it."""
+        return next(iter(self.ledger.leases_of([], [nonce])), None)
 
     def is_recorded(self, container: Container) -> bool:
         """Whether a container is not ours, or the ledger has its id.
