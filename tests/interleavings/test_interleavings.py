@@ -5,18 +5,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from ds01_spawner import reconcile
-from ds01_spawner.core import Leases
+from ds01_spawner.adapters.ledger import Ledger
 from ds01_spawner.model import Container, Lease
-from ds01_spawner.reconcile import Action, Repair, Rules
+from ds01_spawner.reconcile import Action, Repair
 
+from . import deeds
+from .hardware import SMALL
+from .hub import Order
 from .machine import Interleavings
+from .world import SERVERS
 
 STEADY = settings(
     derandomize=True,
@@ -29,46 +34,71 @@ STEADY = settings(
     suppress_health_check=list(HealthCheck),
 )
 # The first failure will do, however long it is.
-UNTIL_IT_FAILS = settings(STEADY, phases=(Phase.generate,), max_examples=1000)
+UNTIL_IT_FAILS = settings(STEADY, phases=(Phase.generate,), max_examples=200)
 
 
 def test_leases_survive_every_interleaving() -> None:
     run_state_machine_as_test(Interleavings, settings=STEADY)
 
 
-def find_failure() -> str:
-    with pytest.raises(AssertionError) as failure:
-        run_state_machine_as_test(Interleavings, settings=UNTIL_IT_FAILS)
-    return str(failure.value)
+# That the checks are able to fail ------------------------------------------------------------------
+
+
+def play(*played: object) -> Interleavings:
+    """Start a server and then do what is given, as the rules of the same steps would."""
+    machine = Interleavings()
+    machine.begin(shared_containers_block=False)
+    machine.start(server=SERVERS[0], order=Order(profile=SMALL, count=1))
+    for deed in played:
+        machine.happens(deed=deed)
+    return machine
 
 
 class TestLeaseOfARemovedContainerStays:
-    def test_it_is_found(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_it_is_found_by_reconciling(self, monkeypatch: pytest.MonkeyPatch) -> None:
         find_end = reconcile._find_end
 
-        def overlook(*args: object) -> str:
+        def overlook(*args: Any) -> str:
             why = find_end(*args)
             return "" if why == "its container is gone" else why
 
         monkeypatch.setattr(reconcile, "_find_end", overlook)
-        assert "its container is gone" in find_failure()
+        machine = play(deeds.Remove(0))
+        with pytest.raises(AssertionError, match=re.escape("(active): its container is gone")):
+            machine.reconcile(in_hub=False)
+        machine.world.close()
 
 
 class TestLabelsAloneMakeAContainerOurs:
-    def test_it_is_found(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_it_is_found_when_a_copy_is_touched(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def is_ours(container: Container, lease: Lease) -> bool:
             return container.nonce == lease.nonce
 
         monkeypatch.setattr(reconcile, "is_ours", is_ours)
-        assert "not ours" in find_failure()
+        machine = play(deeds.Run(None, None, 0))
+        with pytest.raises(AssertionError, match="which is not ours"):
+            machine.hub_does(deed=deeds.GiveUp(SERVERS[0]), moments=())
+        machine.world.close()
+
+
+class TestEndIsNotRecordedFirst:
+    def test_it_is_found_when_the_container_is_touched(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(Ledger, "end", lambda *_args, **_values: True)
+        machine = play(deeds.Stop(0), deeds.MoveClock(60))
+        with pytest.raises(AssertionError, match="which nobody ended"):
+            machine.reconcile(in_hub=False)
+            machine.happens(deed=deeds.MoveClock(60))
+            machine.reconcile(in_hub=False)
+        machine.world.close()
 
 
 class TestSlotIsFreeBeforeItsContainerIsGone:
-    def test_it_is_found(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_it_is_found_by_chance(self, monkeypatch: pytest.MonkeyPatch) -> None:
         end = reconcile._end
 
-        def release_first(*args: object) -> tuple[Repair, ...]:
+        def release_first(*args: Any) -> tuple[Repair, ...]:
             return tuple(sorted(end(*args), key=lambda step: step.action is Action.REMOVE))
 
         monkeypatch.setattr(reconcile, "_end", release_first)
-        assert "release of" in find_failure()
+        with pytest.raises(AssertionError, match="release of"):
+            run_state_machine_as_test(Interleavings, settings=UNTIL_IT_FAILS)
