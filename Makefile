@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 help:
 	@echo "make demo      JupyterHub with simulated GPUs on 127.0.0.1:8000, until Ctrl-C"
 	@echo "make test      checks, unit tests, and the tests on real Docker and a real Hub"
-	@echo "make test-all  the slow ones too"
+	@echo "make test-all  the slow ones too; this is what CI runs"
 	@echo "make kill-matrix  kill each part at each step, and write the table in docs/reliability.md"
 	@echo "make check     formatting, lint, types, import directions, unit tests: no Docker needed"
 	@echo "make unit      unit tests only, in seconds"
@@ -17,10 +17,10 @@ demo: $(VENV)/demo-ready
 	@$(PYTHON) tools/demo.py
 
 test: $(VENV)/test-ready lint
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow and not long"
 
 test-all: $(VENV)/test-ready lint
-	$(BIN)/pytest
+	$(BIN)/pytest -m "not long"
 
 kill-matrix: $(VENV)/test-ready
 	DS01_KILL_MATRIX=docs/reliability.md $(BIN)/pytest tests/hub/kill_matrix

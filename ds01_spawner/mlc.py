@@ -18,6 +18,9 @@ from .model import ALL_DEVICES, DEFAULT_SERVER, Account, Container, Mount
 LABEL = "aime.mlc"
 LEASE_LABEL = f"{LABEL}.DS01_LEASE"
 MANAGED_LABEL = f"{LABEL}.DS01_MANAGED"
+LOOK_LABEL = f"{LABEL}.DS01_LOOK"
+LOOK_NAME = "ds01-look-"
+"""What the names of containers begin with that are made to look into an image."""
 MLC_VERSION = "4"
 
 WORKSPACE, DATA, MODELS = "/workspace", "/data", "/models"
@@ -241,15 +244,17 @@ def from_inspect(inspected: Mapping[str, object]) -> Container:
     config = _mapping(inspected.get("Config"))
     exit_code = state.get("ExitCode")
     names = {str(key): str(value) for key, value in _mapping(config.get("Labels")).items()}
+    name = str(inspected.get("Name", "")).lstrip("/")
     return Container(
         id=str(inspected["Id"]),
-        name=str(inspected.get("Name", "")).lstrip("/"),
+        name=name,
         image=str(config.get("Image", "")),
         state=str(state.get("Status", "")),
         labels=names,
         nonce=names.get(LEASE_LABEL, ""),
         devices=pinned_devices(inspected),
         exit_code=exit_code if isinstance(exit_code, int) else 0,
+        looker=names.get(LOOK_LABEL, "") if name.startswith(LOOK_NAME) else "",
     )
 
 

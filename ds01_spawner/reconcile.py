@@ -139,6 +139,7 @@ def plan(
     # Slots are marked for what is there when all that is done.
     left = [lease for lease in leases if lease.id not in released]
     staying = [container for container in containers if container.id not in removed]
+    repairs += _plan_lookers(containers, rules)
     repairs += _plan_queue(queue, rules)
     repairs += plan_marks(left, staying, slots, now, rules=rules, marks=marks)
     return tuple(repairs)
@@ -247,6 +248,14 @@ def _remove_left_overs(lease: Lease, own: Sequence[Container]) -> Iterator[Repai
             why = "it ran on after its lease had ended"
             yield Repair(action=Action.STOP, lease_id=lease.id, container_id=container.id, why=why)
         yield step
+
+
+def _plan_lookers(containers: Iterable[Container], rules: Rules) -> Iterator[Repair]:
+    """Yield the end of containers that never ran and are nobody's any more: there is nothing in them."""
+    for container in containers:
+        if container.looker and container.state == "created" and not rules.is_alive(container.looker):
+            why = "the Hub went while it looked into an image"
+            yield Repair(action=Action.REMOVE, container_id=container.id, why=why)
 
 
 def _plan_queue(queue: Iterable[QueueEntry], rules: Rules) -> Iterator[Repair]:

@@ -9,7 +9,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
-from .. import allocator, reconcile
+from .. import allocator, mlc, reconcile
 from ..errors import DS01Error, InventoryUnavailable
 from ..inventory import explain_xid, keep_unreadable
 from ..model import ALL_DEVICES, LOCAL_NODE, Container, Inventory, Lease, LeaseState, Mark, MarkKind
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from ..adapters.ledger import Ledger
 
 log = logging.getLogger(__name__)
+
+# A call that was on its way when its caller was killed has reached Docker by then.
+_LATE = timedelta(minutes=10)
 
 _CONTESTED_WORDS = (
     "Two containers use one GPU slice: {why}. Neither is stopped; expect out-of-memory errors, and tell your "
@@ -87,7 +90,11 @@ class Upkeep:
         for lease_id in lease_ids:
             self._try(f"lease {lease_id}", partial(self._mend, lease_id))
         for repair in repairs:
-            if repair.entry_id is not None:
+            if repair.action is Action.REMOVE and repair.lease_id is None:
+                self._try(
+                    f"container {repair.container_id}", partial(self._engine.remove, repair.container_id)
+                )
+            elif repair.entry_id is not None:
                 self._ledger.leave_queue_by_id(repair.entry_id, self._leases.now(), repair.why)
         # Not as it was planned: a container that could not be removed still uses its slots.
         late = self._plan_marks() if lease_ids else repairs
@@ -158,6 +165,22 @@ class Upkeep:
             if container.id in shared - self._warned and not self._leases.rules.shared_containers_block:
                 log.warning("%s was given all GPUs and shares them with their lease holders", container.name)
         self._warned = shared
+
+    def remove_left_tags(self) -> None:
+        """Take away the image names of leases that ended of late: one may have come after the end.
+
+        Raises:
+            EngineUnavailable, LedgerUnavailable: the others have to wait.
+        """
+        ended = self._ledger.released_since(self._leases.now() - _LATE)
+        if not ended:
+            return
+        there = self._engine.image_names()
+        # Read after the names: a lease that begins now has none yet.
+        live = {name_image(lease) for lease in self._ledger.live_leases()}
+        for name in {name_image(lease) for lease in ended} & there - live:
+            log.info("taking the name %s away, whose lease has ended", name)
+            self._engine.untag(name)
 
     # slots -----------------------------------------------------------------------------------------
 
@@ -243,6 +266,11 @@ class Upkeep:
         # A server that was stopped meanwhile is not forgotten: its lease is ending, or has ended.
         now = {lease.id for lease in self._ledger.live_leases() if _is_active(lease)}
         return tuple(lease for lease in strange if lease.id in now and lease.container_id in running)
+
+
+def name_image(lease: Lease) -> str:
+    """Return the name of the image that a lease's container is made of."""
+    return mlc.image_name(lease.container_name, lease.user)
 
 
 def _is_active(lease: Lease) -> bool:

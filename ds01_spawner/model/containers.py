@@ -53,6 +53,7 @@ class Container:
 
     `image` is the reference it was created with; `nonce` is the lease's
     that its label names ("" for none); `devices` are the GPUs it was given, in its maker's words.
+    `looker` is the process that made it to look into an image and never starts it, "" for all others.
     """
 
     id: str
@@ -63,6 +64,7 @@ class Container:
     nonce: str = ""
     devices: tuple[str, ...] = ()
     exit_code: int = 0
+    looker: str = ""
 
     @property
     def is_running(self) -> bool:

@@ -69,7 +69,14 @@ class Loop:
         """Look at everything once; returns how long to sleep at most."""
         self._wake.clear()
         problems = []
-        for step in (self._note_xids, self._reconcile, self._read_slots, self._ask_hub, self._prune):
+        for step in (
+            self._note_xids,
+            self._reconcile,
+            self._remove_left_tags,
+            self._read_slots,
+            self._ask_hub,
+            self._prune,
+        ):
             try:
                 step()
             except DS01Error as exc:
@@ -90,6 +97,9 @@ class Loop:
 
     def _reconcile(self) -> None:
         self._site.core.upkeep.reconcile()
+
+    def _remove_left_tags(self) -> None:
+        self._site.core.upkeep.remove_left_tags()
 
     def _read_slots(self) -> None:
         now = time.monotonic()

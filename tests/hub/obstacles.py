@@ -121,23 +121,23 @@ def jupyter_that_starts_slowly(person: Person, gate: Gate) -> contextlib.Abstrac
     return jupyter_configured(person, gate.code)
 
 
-class HangingNvml:
-    """An NVML that does not answer: the box it reads is a pipe, until `let_go`."""
+class HangingFile:
+    """A file that does not answer who reads it: it is a pipe, until `let_go`."""
 
-    def __init__(self, box: Path) -> None:
-        self._box = box
-        self._whole = box.rename(box.with_suffix(".whole"))
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._whole = path.rename(path.with_suffix(".whole"))
         self._pipe = -1
-        os.mkfifo(box)
+        os.mkfifo(path)
 
     def wait_until_reached(self) -> None:
-        """Wait until somebody asks it."""
-        wait_for(self._open_pipe, "NVML is asked")
+        """Wait until somebody reads it."""
+        wait_for(self._open, f"{self._path.name} is read")
 
-    def _open_pipe(self) -> bool:
+    def _open(self) -> bool:
         with contextlib.suppress(OSError):
             # Fails while nobody reads.
-            self._pipe = os.open(self._box, os.O_WRONLY | os.O_NONBLOCK)
+            self._pipe = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK)
         return self._pipe >= 0
 
     def let_go(self) -> None:
@@ -145,20 +145,21 @@ class HangingNvml:
         if not self._whole.exists():
             return
         text = self._whole.read_bytes()
-        self._whole.rename(self._box)
+        self._whole.rename(self._path)
         if self._pipe >= 0:
-            os.write(self._pipe, text)
+            # Who read it may have been killed.
+            with contextlib.suppress(BrokenPipeError):
+                os.write(self._pipe, text)
             os.close(self._pipe)
 
 
 @contextlib.contextmanager
-def hanging_nvml(box: Path) -> Iterator[HangingNvml]:
-    """Let the NVML of this box hang."""
-    nvml = HangingNvml(box)
+def hanging_file(path: Path) -> Iterator[HangingFile]:
+    file = HangingFile(path)
     try:
-        yield nvml
+        yield file
     finally:
-        nvml.let_go()
+        file.let_go()
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from .hub import Hub
 from .obstacles import (
     base_that_builds_slowly,
     gate_at,
-    hanging_nvml,
+    hanging_file,
     jupyter_that_starts_slowly,
     locked_ledger,
 )
@@ -45,9 +45,9 @@ def hold_call(
 
 
 @contextlib.contextmanager
-def slow_nvml(hub: Hub, link: DockerLink, student: Student) -> Iterator[Obstacle]:
-    with hanging_nvml(hub.lab.box) as nvml:
-        yield Obstacle(wait_until_reached=nvml.wait_until_reached, go_on=nvml.let_go)
+def slow_catalog(hub: Hub, link: DockerLink, student: Student) -> Iterator[Obstacle]:
+    with hanging_file(hub.lab.catalog) as file:
+        yield Obstacle(wait_until_reached=file.wait_until_reached, go_on=file.let_go)
 
 
 @contextlib.contextmanager
@@ -73,7 +73,7 @@ def slow_jupyter(hub: Hub, link: DockerLink, student: Student) -> Iterator[Obsta
 
 
 STEPS = {
-    "checking": slow_nvml,
+    "checking": slow_catalog,
     "resolving": hold_call(r"GET \S+/images/{base}/json"),
     "building": slow_build,
     "leasing": slow_ledger,

@@ -116,19 +116,19 @@ class Engine:
 
     def container(self, id_or_name: str) -> Container | None:
         try:
-            return self._ask(lambda: self._daemon.inspect(id_or_name))
+            return self._ask("inspect", lambda: self._daemon.inspect(id_or_name))
         except NoSuchContainerError:
             return None
 
     def containers(self, *, label: str = "") -> tuple[Container, ...]:
         key, _, value = label.partition("=")
-        rows = self._ask(self._daemon.list_all)
+        rows = self._ask("list", self._daemon.list_all)
         wanted = [row for row in rows if not label or row.labels.get(key) == value]
         found = [self.container(row.id) for row in wanted]
         return tuple(container for container in found if container is not None)
 
     def snapshot(self) -> tuple[Container, ...]:
-        rows = self._ask(self._daemon.list_all)
+        rows = self._ask("list", self._daemon.list_all)
         known = {row.id: self._known[row.id] for row in rows if row.id in self._known}
         for row in rows:
             found = None if row.id in known else self.container(row.id)
@@ -156,14 +156,14 @@ class Engine:
     def tell(self, container_id: str, words: str) -> None:
         """Write nothing: what cannot be written is no error, as in the real one."""
         try:
-            self._ask(lambda: self._daemon.inspect(container_id))
+            self._ask("tell", lambda: self._daemon.inspect(container_id))
         except (NoSuchContainerError, EngineUnavailable):
             return
 
     def untag(self, name: str) -> None:
         """Take a tag away; the real one only logs where it cannot."""
         try:
-            self._ask(lambda: None)
+            self._ask("untag", lambda: None)
         except EngineUnavailable:
             return
 
@@ -175,7 +175,7 @@ class Engine:
             self._daemon.made[made.id] = nonce
             return made
 
-        return self._ask(create).id
+        return self._ask("create", create).id
 
     def start(self, container_id: str) -> None:
         try:
@@ -188,12 +188,12 @@ class Engine:
             self._witness(verb, self._daemon.inspect(container_id))
             act(container_id)
 
-        self._ask(watched)
+        self._ask(verb, watched)
 
-    def _ask(self, request: Callable[[], T]) -> T:
+    def _ask(self, kind: str, request: Callable[[], T]) -> T:
         def answer() -> T:
             if self._daemon.is_down:
                 raise EngineUnavailable("Docker does not answer.")
             return request()
 
-        return self._line.carry(answer, EngineUnavailable)
+        return self._line.carry(kind, answer, EngineUnavailable)

@@ -8,10 +8,11 @@ as far as no lock of the process keeps him out.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from ds01_spawner.errors import LedgerUnavailable, SiteBroken
 
@@ -34,55 +35,89 @@ class NoAnswer:
     calls: int = 1
 
 
+ANY = "any"
+OF_DOCKER = ("list", "inspect", "create", "start", "stop", "remove", "untag", "tell")
+OF_LEDGER = (
+    "reserve",
+    "note_container",
+    "activate",
+    "hold",
+    "resume",
+    "end",
+    "release",
+    "lease",
+    "live_leases",
+    "leases_of",
+    "view",
+    "slots",
+    "mark",
+    "leave_queue_by_id",
+)
+"""Some of the ledger's methods: at these, most of what goes on beside each other can meet."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
-    """Before or after the call number `at`, counted from 1, `deed` is done: one of these, or of `deeds`."""
+    """Before or after the `nth` call of one kind (`ANY`: of whatever kind) a deed is done.
 
-    at: int
+    The deed is one of these here, or of `deeds`.
+    """
+
+    call: str
     deed: object
+    nth: int = 1
     after: bool = False
 
-    @property
-    def lasts(self) -> int:
-        return self.deed.calls if isinstance(self.deed, NoAnswer) else 1
+    def comes_with(self, counts: Counter[str], call: str, *, after: bool) -> bool:
+        """Whether it comes before or after this call, of whose kind there were so many."""
+        if self.after is not after or self.call not in (ANY, call):
+            return False
+        lasts = self.deed.calls if isinstance(self.deed, NoAnswer) else 1
+        return self.nth <= counts[self.call] < self.nth + lasts
 
 
 class Line:
-    """Carries the calls of one process. `do` is called with each deed of others, which is done whole."""
+    """Carries the calls of one process. `do` is called with each deed of others, which is done whole.
+
+    `taken` counts the interruptions that came to pass, over all lines.
+    """
+
+    taken: ClassVar[Counter[str]] = Counter()
 
     def __init__(self, do: Callable[[object], None]) -> None:
         self._do = do
         self._moments: tuple[Moment, ...] = ()
-        self._calls = 0
+        self._counts: Counter[str] = Counter()
         self._is_cut = False
 
     @contextmanager
     def interrupted(self, moments: Sequence[Moment]) -> Iterator[None]:
         """Let `moments` happen among the calls that are made within."""
-        self._moments, self._calls = tuple(moments), 0
+        self._moments, self._counts = tuple(moments), Counter()
         try:
             yield
         finally:
             self._moments = ()
 
-    def carry(self, call: Callable[[], T], error: type[SiteBroken]) -> T:
+    def carry(self, kind: str, call: Callable[[], T], error: type[SiteBroken]) -> T:
         """Make a call, and let happen what is due before and after it."""
-        self._calls += 1
-        number = self._calls
-        self._pass(number, after=False, error=error)
+        self._counts.update((kind, ANY))
+        counts = self._counts.copy()
+        self._pass(counts, kind, after=False, error=error)
         answer = call()
-        self._pass(number, after=True, error=error)
+        self._pass(counts, kind, after=True, error=error)
         return answer
 
-    def _pass(self, number: int, *, after: bool, error: type[SiteBroken]) -> None:
+    def _pass(self, counts: Counter[str], kind: str, *, after: bool, error: type[SiteBroken]) -> None:
         if self._is_cut:
             # What a process does on its way out, one that was killed does not.
             raise Killed
         for moment in self._moments:
-            if moment.after is after and moment.at <= number < moment.at + moment.lasts:
+            if moment.comes_with(counts, kind, after=after):
                 self._take(moment, error)
 
     def _take(self, moment: Moment, error: type[SiteBroken]) -> None:
+        self.taken[type(moment.deed).__name__] += 1
         if isinstance(moment.deed, Kill):
             self._is_cut = True
             raise Killed
@@ -102,6 +137,6 @@ class WiredLedger:
         method = getattr(self._ledger, name)
 
         def carried(*args: Any, **kwargs: Any) -> Any:
-            return self._line.carry(lambda: method(*args, **kwargs), LedgerUnavailable)
+            return self._line.carry(name, lambda: method(*args, **kwargs), LedgerUnavailable)
 
         return carried

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from ds01_spawner.adapters.ledger import Ledger
 from ds01_spawner.model import Container, Lease
 from ds01_spawner.reconcile import Action, Repair
 
-from . import deeds
+from . import deeds, soak
 from .hardware import SMALL
 from .hub import Order
 from .machine import Interleavings
@@ -44,13 +45,15 @@ def test_leases_survive_every_interleaving() -> None:
 # That the checks are able to fail ------------------------------------------------------------------
 
 
-def play(*played: object) -> Interleavings:
-    """Start a server and then do what is given, as the rules of the same steps would."""
+RECONCILE = deeds.Reconcile(in_hub=False)
+
+
+def play(*played: deeds.Deed) -> Interleavings:
+    """Start a server and then do what is given, undisturbed."""
     machine = Interleavings()
     machine.begin(shared_containers_block=False)
-    machine.start(server=SERVERS[0], order=Order(profile=SMALL, count=1))
-    for deed in played:
-        machine.happens(deed=deed)
+    for deed in (deeds.StartServer(SERVERS[0], Order(profile=SMALL, count=1)), *played):
+        machine.take(step=(deed, ()))
     return machine
 
 
@@ -65,7 +68,7 @@ class TestLeaseOfARemovedContainerStays:
         monkeypatch.setattr(reconcile, "_find_end", overlook)
         machine = play(deeds.Remove(0))
         with pytest.raises(AssertionError, match=re.escape("(active): its container is gone")):
-            machine.reconcile(in_hub=False)
+            machine.take(step=(RECONCILE, ()))
         machine.world.close()
 
 
@@ -77,18 +80,16 @@ class TestLabelsAloneMakeAContainerOurs:
         monkeypatch.setattr(reconcile, "is_ours", is_ours)
         machine = play(deeds.Run(None, None, 0))
         with pytest.raises(AssertionError, match="which is not ours"):
-            machine.hub_does(deed=deeds.GiveUp(SERVERS[0]), moments=())
+            machine.take(step=(deeds.StopServer(SERVERS[0]), ()))
         machine.world.close()
 
 
 class TestEndIsNotRecordedFirst:
     def test_it_is_found_when_the_container_is_touched(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(Ledger, "end", lambda *_args, **_values: True)
-        machine = play(deeds.Stop(0), deeds.MoveClock(60))
+        machine = play(deeds.Stop(0), RECONCILE, deeds.MoveClock(60))
         with pytest.raises(AssertionError, match="which nobody ended"):
-            machine.reconcile(in_hub=False)
-            machine.happens(deed=deeds.MoveClock(60))
-            machine.reconcile(in_hub=False)
+            machine.take(step=(RECONCILE, ()))
         machine.world.close()
 
 
@@ -102,3 +103,16 @@ class TestSlotIsFreeBeforeItsContainerIsGone:
         monkeypatch.setattr(reconcile, "_end", release_first)
         with pytest.raises(AssertionError, match="release of"):
             run_state_machine_as_test(Interleavings, settings=UNTIL_IT_FAILS)
+
+
+def test_soak_counts_its_steps_and_writes_its_section_alone(tmp_path: Path) -> None:
+    result = soak.run(steps=40, seed=1, examples=2, length=20)
+    assert sum(result.ran.values()) >= 40
+    document = tmp_path / "reliability.md"
+    document.write_text(f"before\n{soak.BEGIN}\nold\n{soak.END}\nafter\n")
+    soak.write(result, document)
+    text = document.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert "old" not in text
+    assert f"{sum(result.ran.values()):,} steps" in text

@@ -381,3 +381,14 @@ def test_foreign_container_without_labels_has_no_nonce() -> None:
         {"Id": "abc", "Name": "/db", "Config": {"Labels": None}, "State": {"Status": "created"}}
     )
     assert (found.name, found.nonce, found.labels, found.devices) == ("db", "", {}, ())
+
+
+@pytest.mark.parametrize(
+    ("name", "looker"), [("/ds01-look-0f0f", "hub"), ("/mine", ""), ("/my-ds01-look-0f0f", "")]
+)
+def test_container_that_looks_into_an_image_has_the_name_and_the_label_of_one(name: str, looker: str) -> None:
+    labels = {"aime.mlc.DS01_LOOK": "hub"}
+    found = from_inspect(
+        {"Id": "c", "Name": name, "Config": {"Labels": labels}, "State": {"Status": "created"}}
+    )
+    assert found.looker == looker

@@ -426,6 +426,18 @@ def test_marks_of_an_admin_and_of_nvml_stay(kind: MarkKind) -> None:
     assert mend([], [], marks=(mark("MIG-1", kind, "why"),)) == ()
 
 
+LOOKING = replace(CREATED, id="l1", name="ds01-look-0f0f", nonce="", looker="hub")
+
+
+def test_container_that_a_killed_hub_made_to_look_into_an_image_is_removed() -> None:
+    why = "the Hub went while it looked into an image"
+    assert mend([], [LOOKING], rules=HUB_IS_DEAD) == (
+        Repair(action=Action.REMOVE, container_id="l1", why=why),
+    )
+    assert mend([], [LOOKING]) == ()
+    assert mend([], [replace(LOOKING, state="exited")], rules=HUB_IS_DEAD) == ()
+
+
 # the queue -----------------------------------------------------------------------------------------
 
 

@@ -18,8 +18,8 @@ from docker.types import CancellableStream
 from ...errors import EngineUnavailable
 from .connection import ASK_ADMIN, Connection, translated
 
-ACTIONS = ("create", "start", "die", "stop", "destroy", "rename", "pause", "unpause")
-"""Docker's words for what happens to a container, as far as it is told here."""
+ACTIONS = ("create", "start", "die", "stop", "destroy", "rename", "pause", "unpause", "tag")
+"""Docker's words for what happens to a container, or to an image (`tag`), as far as it is told here."""
 
 _ANSWER_SECONDS = 10
 _LINGER_SECONDS = 1.0
@@ -27,7 +27,10 @@ _LINGER_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerEvent:
-    """One of `ACTIONS`, and the container it happened to, by its name of then (the new one of a rename)."""
+    """One of `ACTIONS`, and the container it happened to, by its name of then (the new one of a rename).
+
+    For `tag` both are the image's.
+    """
 
     action: str
     container_id: str
@@ -57,7 +60,9 @@ def watch(
         with translated("following events"):
             # Docker answers before it begins to listen: `since` brings what came between.
             stream = client.events(
-                since=int(time.time()), filters={"type": "container", "event": list(ACTIONS)}, decode=True
+                since=int(time.time()),
+                filters={"type": ["container", "image"], "event": list(ACTIONS)},
+                decode=True,
             )
         threading.Thread(target=_close_when_set, args=(stop, ended, stream), daemon=True).start()
         on_open()

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import logging
+import secrets
 import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,8 +15,10 @@ from typing import Any
 
 import docker.errors
 
+from ... import mlc
 from ...errors import EngineUnavailable, ImageFailed
 from ...image import PROBE_SCRIPT, BaseProbe, parse_probe
+from ..processes import own_process
 from .connection import ASK_ADMIN, Connection, translated
 
 log = logging.getLogger(__name__)
@@ -117,6 +120,8 @@ class ImageCalls(Connection):
             security_opt=["no-new-privileges"],
             mem_limit=_PROBE_MEMORY,
             pids_limit=_PROBE_PIDS,
+            # Should this process be killed meanwhile.
+            auto_remove=True,
             **host_config,
         )
         with translated(f"looking into the image {reference}"):
@@ -127,14 +132,23 @@ class ImageCalls(Connection):
                 environment={"NVIDIA_VISIBLE_DEVICES": "void"},
                 host_config=config,
                 user="0",
+                **_look(),
             )
             try:
+                # Before its start: it is gone at its end, and what it printed with it.
+                output = self.client.attach(made["Id"], stdout=True, stderr=False, stream=True)
                 self.client.start(made["Id"])
-                self.client.wait(made["Id"], timeout=60)
-                output = self.client.logs(made["Id"], stdout=True, stderr=False)
+                return b"".join(output).decode(errors="replace")
             finally:
-                self.client.remove_container(made["Id"], force=True, v=True)
-        return bytes(output).decode(errors="replace")
+                self._throw_away(made["Id"])
+
+    def _throw_away(self, container_id: str) -> None:
+        try:
+            self.client.remove_container(container_id, force=True, v=True)
+        except docker.errors.APIError as exc:
+            # Gone, or going by itself.
+            if exc.status_code not in (404, 409):
+                raise
 
     def supports_ulimits(self, reference: str, ulimits: Mapping[str, int]) -> bool:
         """Whether this engine may set those ulimits (one without CAP_SYS_RESOURCE may not); asked once."""
@@ -170,14 +184,14 @@ class ImageCalls(Connection):
 
     def _read_image_files(self, image_id: str, paths: tuple[str, ...]) -> dict[str, bytes]:
         with translated(f"looking into the image {image_id}"):
-            made = self.client.create_container(image_id, entrypoint=["/"], network_disabled=True)
+            made = self.client.create_container(image_id, entrypoint=["/"], network_disabled=True, **_look())
             try:
                 parents = {str(parent) for path in paths for parent in PurePosixPath(path).parents}
                 for parent in sorted(parents - {"/"}):
                     self._require_directory(made["Id"], parent)
                 return {path: self._read_file(made["Id"], path) for path in paths}
             finally:
-                self.client.remove_container(made["Id"], force=True, v=True)
+                self._throw_away(made["Id"])
 
     def _require_directory(self, container_id: str, path: str) -> None:
         # docker-py has no call for the path's stat alone, and a GET would send the whole directory.
@@ -200,6 +214,11 @@ class ImageCalls(Connection):
         except docker.errors.NotFound:
             return b""
         return _first_file(b"".join(stream))
+
+
+def _look() -> dict[str, Any]:
+    """Return what marks a container as ours to look into an image, and to be removed once we are gone."""
+    return {"name": f"{mlc.LOOK_NAME}{secrets.token_hex(8)}", "labels": {mlc.LOOK_LABEL: own_process()}}
 
 
 def _first_file(archive: bytes) -> bytes:

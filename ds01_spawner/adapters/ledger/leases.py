@@ -162,6 +162,11 @@ class Ledger(PoolRows, QueueRows, History):
             named = {"containers": list(containers), "nonces": list(nonces)}
             return tuple(read_leases(connection, statements.LEASES_OF, **named))
 
+    def released_since(self, since: datetime) -> tuple[Lease, ...]:
+        """Return the leases that ended since a time."""
+        with self._read() as connection:
+            return tuple(read_leases(connection, statements.RELEASED_SINCE, since=since))
+
     def note(self, lease: Lease, kind: str, why: str, now: datetime) -> None:
         """Add a line about a lease to the history."""
         with self._write() as connection:

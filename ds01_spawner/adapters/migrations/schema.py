@@ -109,7 +109,7 @@ leases = sa.Table(
     sa.Column("owner", sa.Text, nullable=False, server_default=""),
     sa.Column("ending", sa.Text, nullable=False, server_default=""),
     sa.Column("runs_until", UtcDateTime),
-    sa.Column("released_at", UtcDateTime),
+    sa.Column("released_at", UtcDateTime, index=True),
     sa.CheckConstraint("state IN ('pending', 'active', 'held', 'released')", name="lease_state_is_known"),
     # An id stands in the Hub's state: it must never come back for another lease.
     sqlite_autoincrement=True,

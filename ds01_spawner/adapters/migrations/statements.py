@@ -87,6 +87,7 @@ LIVE_LEASE_OF_SERVER = LIVE_LEASES_OF_USER.where(leases.c.server_name == sa.bind
 LIVE_LEASE_OF_CONTAINER = LIVE_LEASES.where(
     leases.c.node == sa.bindparam("node"), leases.c.container_name == sa.bindparam("container")
 )
+RELEASED_SINCE = _LEASES.where(leases.c.released_at >= sa.bindparam("since"))
 LEASES_OF = _LEASES.where(
     leases.c.container_id.in_(sa.bindparam("containers", expanding=True))
     | leases.c.nonce.in_(sa.bindparam("nonces", expanding=True)),

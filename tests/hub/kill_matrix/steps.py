@@ -7,10 +7,8 @@ another writer has the ledger; a file, a build or a Jupyter takes as long as the
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from ..conftest import signed_in
 from ..docker_link import DockerLink
@@ -18,6 +16,7 @@ from ..hub import Hub
 from ..obstacles import (
     base_that_builds_slowly,
     gate_at,
+    hanging_file,
     jupyter_configured,
     jupyter_that_starts_slowly,
     locked_ledger,
@@ -110,47 +109,6 @@ def slow_catalog(hub: Hub, link: DockerLink, student: Student) -> Iterator[Obsta
             file.wait_until_reached()
 
         yield Obstacle(reach=reach, go_on=file.let_go)
-
-
-class HangingFile:
-    """A file that does not answer who reads it: it is a pipe, until `let_go`."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._whole = path.rename(path.with_suffix(".whole"))
-        self._pipe = -1
-        os.mkfifo(path)
-
-    def wait_until_reached(self) -> None:
-        """Wait until somebody reads it."""
-        wait_for(self._open, f"{self._path.name} is read")
-
-    def _open(self) -> bool:
-        with contextlib.suppress(OSError):
-            # Fails while nobody reads.
-            self._pipe = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK)
-        return self._pipe >= 0
-
-    def let_go(self) -> None:
-        """Answer who waits, and all after it."""
-        if not self._whole.exists():
-            return
-        text = self._whole.read_bytes()
-        self._whole.rename(self._path)
-        if self._pipe >= 0:
-            # Who read it may have been killed.
-            with contextlib.suppress(BrokenPipeError):
-                os.write(self._pipe, text)
-            os.close(self._pipe)
-
-
-@contextlib.contextmanager
-def hanging_file(path: Path) -> Iterator[HangingFile]:
-    file = HangingFile(path)
-    try:
-        yield file
-    finally:
-        file.let_go()
 
 
 @contextlib.contextmanager
@@ -326,7 +284,7 @@ def locked_at_ending(hub: Hub, link: DockerLink, student: Student) -> Iterator[O
 
 
 _CREATE = r"POST \S+/containers/create\?\S*{uid}"
-_CREATE_NAMELESS = r"POST \S+/containers/create HTTP"
+_CREATE_NAMELESS = r"POST \S+/containers/create\?name=ds01-look-"
 _UNTAG = r"DELETE \S+/images/\S+-image:{uid}"
 
 

@@ -66,11 +66,11 @@ def render(results: Mapping[str, Result | None], *, minutes: float, today: date)
         rows.append(f"| **{_PHASES[phase]}** |{' |' * len(_COLUMNS)}")
         rows += [_render_row(step, results) for step in STEPS if step.phase == phase]
     managed = [
-        f"{step.name}: {_describe(results[name])}"
+        f"*{step.name}*: {_describe(results[name])}"
         for step in STEPS
         if (name := Cell(victim=MANAGED, step=step).name) in results
     ]
-    return "\n".join([head, "", *rows, "", f"A service that the Hub manages, {'; '.join(managed)}."])
+    return "\n".join([head, "", *rows, "", f"A service that the Hub manages: {'; '.join(managed)}."])
 
 
 def _render_row(step: Step, results: Mapping[str, Result | None]) -> str:

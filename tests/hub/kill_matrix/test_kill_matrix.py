@@ -15,10 +15,24 @@ from .steps import SMALL, container_id
 from .table import Result, Results
 from .victims import VICTIMS
 
-pytestmark = pytest.mark.slow
+# The whole matrix takes half an hour; each kind of victim at a step or two is part of every run.
+SAMPLE = (
+    "hub-leasing",
+    "hub-created",
+    "hub-removing",
+    "service-creating",
+    "service-serving",
+    "container-serving",
+    "dockerd-starting",
+    "dockerd-stopping",
+)
 
 
-@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
+def mark(cell: Cell) -> pytest.MarkDecorator:
+    return pytest.mark.slow if cell.name in SAMPLE else pytest.mark.long
+
+
+@pytest.mark.parametrize("cell", [pytest.param(cell, id=cell.name, marks=mark(cell)) for cell in CELLS])
 def test_after_a_kill_nothing_is_left_or_doubled_and_she_can_start(
     cell: Cell, bench: Bench, hub: Hub, link: DockerLink, results: Results
 ) -> None:

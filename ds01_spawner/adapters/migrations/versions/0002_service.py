@@ -24,6 +24,7 @@ def downgrade() -> None:
     for table in ("nodes", "reservations", "queue", "slot_marks"):
         op.drop_table(table)
     op.drop_index("ix_lease_events_who", "lease_events")
+    op.drop_index("ix_leases_released_at", "leases")
     for column in ("released_at", "runs_until", "ending", "owner"):
         op.drop_column("leases", column)
 
@@ -33,6 +34,7 @@ def _extend_leases() -> None:
     op.add_column("leases", sa.Column("ending", sa.Text, nullable=False, server_default=""))
     op.add_column("leases", sa.Column("runs_until", _TIME))
     op.add_column("leases", sa.Column("released_at", _TIME))
+    op.create_index("ix_leases_released_at", "leases", ["released_at"])
     # When it was is not known any more; it was no sooner.
     op.execute("UPDATE leases SET released_at = created_at WHERE state = 'released'")
 
