@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import docker.errors
@@ -20,6 +20,7 @@ from traitlets import Bool, CaselessStrEnum, Integer, Unicode, default
 from .. import mlc
 from ..errors import DS01Error, EngineUnavailable
 from ..model import Lease, LeaseState
+from ..site import DS01
 from .progress import Progress
 from .refusal import SpawnRefused
 from .starting import StartSteps
@@ -27,6 +28,27 @@ from .starting import StartSteps
 # Pauses between tries to end a server; the last one is repeated.
 RETRY_SECONDS = (1, 2, 5, 10)
 _STOPPED = "the server was stopped"
+
+
+def sum_of_times(site: DS01) -> int:
+    """Return how many seconds build, queue and start may take together, by their own limits."""
+    times = (site.build_timeout_seconds, site.queue_timeout_seconds, site.start_deadline_seconds)
+    return math.ceil(sum(times))
+
+
+def check_times(start_timeout: int, http_timeout: int, site: DS01) -> Iterator[str]:
+    """Yield which of an admin's times would end a start without a sentence that says why."""
+    if start_timeout <= sum_of_times(site):
+        yield (
+            f"c.DS01Spawner.start_timeout is {start_timeout}, and build_timeout_seconds, "
+            f"queue_timeout_seconds and start_deadline_seconds of c.DS01 are {sum_of_times(site)} together: "
+            "the Hub may give up a start that still builds or waits"
+        )
+    if site.start_deadline_seconds <= http_timeout:
+        yield (
+            f"c.DS01.start_deadline_seconds is {site.start_deadline_seconds:.0f} and not more than "
+            f"c.DS01Spawner.http_timeout, {http_timeout}: a lease may expire while Jupyter still starts"
+        )
 
 
 class DS01Spawner(StartSteps, DockerSpawner):  # type: ignore[misc]
@@ -70,9 +92,7 @@ class DS01Spawner(StartSteps, DockerSpawner):  # type: ignore[misc]
 
     @default("start_timeout")
     def _default_start_timeout(self) -> int:
-        site = self.site
-        times = (site.build_timeout_seconds, site.queue_timeout_seconds, site.start_deadline_seconds)
-        return math.ceil(sum(times)) + 60
+        return sum_of_times(self.site) + 60
 
     @default("network_name")
     def _default_network_name(self) -> str:
@@ -102,6 +122,8 @@ class DS01Spawner(StartSteps, DockerSpawner):  # type: ignore[misc]
         Raises:
             SpawnRefused: with a sentence; what was begun is undone by `stop`, which the Hub calls.
         """
+        for warning in check_times(self.start_timeout, self.http_timeout, self.site):
+            self.log.warning(warning)
         try:
             await self._calls_done()
             return await self._start()
