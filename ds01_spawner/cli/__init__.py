@@ -76,6 +76,14 @@ def _report(error: DS01Error, status: int) -> int:
     return status
 
 
+class _ShowVersion(argparse.Action):
+    """Looks the version up when it is asked for: that reads the installed package's files."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        print(f"ds01 {version('ds01-spawner')}")
+        parser.exit()
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser; `run` in what it parses is the command, called with options and sources."""
     files = _files_parser()
@@ -88,7 +96,7 @@ def build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.set_defaults(needs_hub=False)
-    parser.add_argument("--version", action="version", version=f"ds01 {version('ds01-spawner')}")
+    parser.add_argument("--version", action=_ShowVersion, nargs=0, help="show the version, and exit")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     catalog.add_commands(commands, files)
     limits.add_command(commands, files)

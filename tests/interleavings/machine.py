@@ -11,10 +11,11 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from datetime import timedelta
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+from hypothesis.strategies import SearchStrategy
 
 from ds01_spawner.errors import EngineUnavailable
 from ds01_spawner.model import ALL_DEVICES, FULL_GPU, NO_GPU
@@ -25,6 +26,15 @@ from .hub import ALL_STEPS, Hub, Order
 from .line import ANY, OF_DOCKER, OF_LEDGER, Kill, Killed, Moment, NoAnswer
 from .oracle import find_disagreements, find_faults
 from .world import SERVERS, UIDS, Process, World
+
+T = TypeVar("T")
+
+
+def mix(*parts: tuple[int, SearchStrategy[T]]) -> SearchStrategy[T]:
+    """Return what draws from each part as often as its weight says."""
+    weighted = [strategy for weight, strategy in parts for _ in range(weight)]
+    return st.integers(0, len(weighted) - 1).flatmap(weighted.__getitem__)
+
 
 NUMBERS = st.integers(0, 5)
 SERVER = st.sampled_from(SERVERS)
@@ -51,7 +61,9 @@ RECONCILE = st.builds(deeds.Reconcile, st.booleans())
 LOOK = st.just(deeds.Look())
 RELEASE = st.builds(deeds.Release, NUMBERS, st.booleans())
 KILL = st.one_of(st.builds(deeds.KillHub, st.booleans()), st.just(deeds.KillService()))
-OURS = (START, START, GO_ON, GO_ON_WITH_ALL, STOP, STOP, POLL, RECONCILE, LOOK, LOOK, RELEASE)
+OURS = mix(
+    (4, START), (2, GO_ON), (2, GO_ON_WITH_ALL), (4, STOP), (2, POLL), (3, RECONCILE), (2, LOOK), (2, RELEASE)
+)
 
 USE = st.one_of(
     st.builds(deeds.Start, NUMBERS), st.builds(deeds.Stop, NUMBERS), st.builds(deeds.Remove, NUMBERS)
@@ -77,33 +89,43 @@ RESERVE = st.builds(
     st.sampled_from((-10, 10, 300)),
     st.sampled_from((30, 600)),
 )
-OTHERS = (
-    *(USE, USE, RENAME, RUN, CLOCK, CLOCK, LOSE_DOCKER, REPARTITION, BREAK, MEND, MEND),
-    *(DRAIN, ALLOCATE, RESERVE),
+OTHERS = mix(
+    (8, USE),
+    (2, RENAME),
+    (3, RUN),
+    (5, CLOCK),
+    (2, LOSE_DOCKER),
+    (2, REPARTITION),
+    (1, BREAK),
+    (2, MEND),
+    (1, DRAIN),
+    (2, ALLOCATE),
+    (1, RESERVE),
 )
 
-# `one_of` takes each of its members as often as any other; those within a member count as members.
-INTERRUPTION = st.one_of(
-    *[st.just(Kill())] * 6, *[st.builds(NoAnswer, st.integers(1, 5))] * 6, *OURS, *OTHERS
-)
-MOMENT = st.one_of(
-    st.builds(
-        Moment,
-        call=st.sampled_from((*OF_DOCKER, *OF_LEDGER)),
-        deed=INTERRUPTION,
-        nth=st.integers(1, 3),
-        after=st.booleans(),
+INTERRUPTION = mix((3, st.just(Kill())), (3, st.builds(NoAnswer, st.integers(1, 5))), (2, OURS), (2, OTHERS))
+MOMENT = mix(
+    (
+        3,
+        st.builds(
+            Moment,
+            call=st.sampled_from((*OF_DOCKER, *OF_LEDGER)),
+            deed=INTERRUPTION,
+            nth=st.sampled_from((1, 1, 2, 3)),
+            after=st.booleans(),
+        ),
     ),
-    st.builds(Moment, call=st.just(ANY), deed=INTERRUPTION, nth=st.integers(1, 50), after=st.booleans()),
+    (2, st.builds(Moment, call=st.just(ANY), deed=INTERRUPTION, nth=st.integers(1, 40), after=st.booleans())),
 )
-MOMENTS = st.lists(MOMENT, min_size=1, max_size=3).map(tuple)
+MOMENTS = st.lists(MOMENT, min_size=1, max_size=4).map(tuple)
 UNDISTURBED = st.just(())
-STEP = st.one_of(
-    *[st.tuples(START, UNDISTURBED)] * 4,
-    *[st.tuples(RECONCILE, UNDISTURBED)] * 6,
-    *[st.tuples(deed, UNDISTURBED) for deed in (GO_ON, GO_ON_WITH_ALL, STOP, POLL, LOOK, RELEASE)],
-    *[st.tuples(deed, MOMENTS) for deed in OURS],
-    *[st.tuples(deed, UNDISTURBED) for deed in (*OTHERS, KILL)],
+STEP = mix(
+    (2, st.tuples(START, UNDISTURBED)),
+    (3, st.tuples(RECONCILE, UNDISTURBED)),
+    (1, st.tuples(OURS, UNDISTURBED)),
+    (5, st.tuples(OURS, MOMENTS)),
+    (5, st.tuples(OTHERS, UNDISTURBED)),
+    (1, st.tuples(KILL, UNDISTURBED)),
 )
 
 
