@@ -3,15 +3,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-all kill-matrix check lint unit wheel clean
+.PHONY: help demo test test-all kill-matrix soak check lint unit wheel clean
 
 help:
-	@echo "make demo      JupyterHub with simulated GPUs on 127.0.0.1:8000, until Ctrl-C"
-	@echo "make test      checks, unit tests, and the tests on real Docker and a real Hub"
-	@echo "make test-all  the slow ones too; this is what CI runs"
+	@echo "make demo         JupyterHub with simulated GPUs on 127.0.0.1:8000, until Ctrl-C"
+	@echo "make test         checks, unit tests, and the tests on real Docker and a real Hub"
+	@echo "make test-all     the slow ones too; this is what CI runs"
 	@echo "make kill-matrix  kill each part at each step, and write the table in docs/reliability.md"
-	@echo "make check     formatting, lint, types, import directions, unit tests: no Docker needed"
-	@echo "make unit      unit tests only, in seconds"
+	@echo "make soak         100,000 random steps, and their result in docs/reliability.md"
+	@echo "make check        formatting, lint, types, import directions, unit tests: no Docker needed"
+	@echo "make unit         unit tests only, in seconds"
 
 demo: $(VENV)/demo-ready
 	@$(PYTHON) tools/demo.py
@@ -24,6 +25,9 @@ test-all: $(VENV)/test-ready lint
 
 kill-matrix: $(VENV)/test-ready
 	DS01_KILL_MATRIX=docs/reliability.md $(BIN)/pytest tests/hub/kill_matrix
+
+soak: $(VENV)/ready
+	$(BIN)/python -m tests.interleavings.soak --steps 100000 --write docs/reliability.md
 
 check: $(VENV)/ready lint unit
 
