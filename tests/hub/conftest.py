@@ -22,6 +22,10 @@ _names = (f"student{number}" for number in itertools.count(1))
 
 Settings = Mapping[str, Mapping[str, object]]
 
+# For a Hub whose service takes up no server unasked: what a student does with a container that the Hub
+# forgot would be a race otherwise.
+ONLY_LOOKS = [{"name": "ds01", "services": ["ds01"], "scopes": ["list:users", "read:servers"]}]
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """All tests here need Docker and start a Hub."""
@@ -155,7 +159,8 @@ def link(private_engine: PrivateEngine, tmp_path_factory: pytest.TempPathFactory
 def linked_hub(open_hub: OpenHub, link: DockerLink) -> Hub:
     """The Hub whose Docker is reached through `link`, and which says `202, under way` after a second."""
     quick = {"slow_spawn_timeout": 1, "slow_stop_timeout": 1}
-    return open_hub(docker_host=link.docker_host, settings={"JupyterHub": {"tornado_settings": quick}})
+    settings = {"JupyterHub": {"tornado_settings": quick, "load_roles": ONLY_LOOKS}}
+    return open_hub(docker_host=link.docker_host, settings=settings)
 
 
 @pytest.fixture

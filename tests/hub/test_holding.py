@@ -12,6 +12,7 @@ import pytest
 
 from ds01_spawner.model import Lease, LeaseState
 
+from .conftest import ONLY_LOOKS, OpenHub
 from .docker_link import DockerLink
 from .hub import Hub
 from .obstacles import gate_at, jupyter_configured, jupyter_that_starts_slowly
@@ -24,6 +25,12 @@ SMALL: Mapping[str, object] = {"profile": "small"}
 GRACE_SECONDS = 5
 # Long enough to be seen while it lasts, on a busy machine too.
 SHORT_HOLD = "5s"
+
+
+@pytest.fixture(scope="module")
+def hub(open_hub: OpenHub) -> Hub:
+    """A Hub of this module's own: it is the student who starts what the Hub forgot, not the service."""
+    return open_hub(settings={"JupyterHub": {"load_roles": ONLY_LOOKS}})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -187,17 +187,18 @@ def test_the_service_of_a_hub_that_was_killed_ends_and_the_next_hub_has_one(open
 
 
 def test_a_server_that_the_hub_forgot_while_docker_was_away_is_taken_up_again(
-    linked_hub: Hub, link: DockerLink, linked_student: Student
+    open_hub: OpenHub, link: DockerLink
 ) -> None:
-    student = linked_student
-    student.start(SMALL)
-    container = linked_hub.container(student.person)["Id"]
-    linked_hub.stop()
-    link.cut()
-    try:
-        linked_hub.start(needs_service=False)
-    finally:
-        link.restore()
-    wait_for(lambda: student.server().get("ready"), "her server is there", seconds=120)
-    assert linked_hub.container(student.person)["Id"] == container
-    assert student.run("print('here')") == "here\n"
+    hub = open_hub(docker_host=link.docker_host)
+    with signed_in(hub) as student:
+        student.start(SMALL)
+        container = hub.container(student.person)["Id"]
+        hub.stop()
+        link.cut()
+        try:
+            hub.start(needs_service=False)
+        finally:
+            link.restore()
+        wait_for(lambda: student.server().get("ready"), "her server is there", seconds=120)
+        assert hub.container(student.person)["Id"] == container
+        assert student.run("print('here')") == "here\n"
