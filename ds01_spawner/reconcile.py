@@ -67,7 +67,8 @@ class Rules:
 
     `hold_of` gives how long a lease outlives its container's stop (None: without end). `is_alive` says
     whether the process that owns a start or an end still runs; `owner` is the one that plans, and an end
-    that another one has begun is left to it.
+    that another one has begun is left to it. Nobody waits in the queue for longer than `longest_wait`
+    (None: without end), so an older place is one that could not be given up.
     `shared_containers_block` is about containers that somebody gave all GPUs: whether they keep every
     slot from being leased.
     """
@@ -75,6 +76,7 @@ class Rules:
     hold_of: Callable[[Lease], timedelta | None] = lambda _lease: timedelta(0)
     is_alive: Callable[[str], bool] = lambda _owner: True
     owner: str = ""
+    longest_wait: timedelta | None = None
     shared_containers_block: bool = False
 
 
@@ -140,7 +142,7 @@ def plan(
     left = [lease for lease in leases if lease.id not in released]
     staying = [container for container in containers if container.id not in removed]
     repairs += _plan_lookers(containers, rules)
-    repairs += _plan_queue(queue, rules)
+    repairs += _plan_queue(queue, now, rules)
     repairs += plan_marks(left, staying, slots, now, rules=rules, marks=marks)
     return tuple(repairs)
 
@@ -258,10 +260,12 @@ def _plan_lookers(containers: Iterable[Container], rules: Rules) -> Iterator[Rep
             yield Repair(action=Action.REMOVE, container_id=container.id, why=why)
 
 
-def _plan_queue(queue: Iterable[QueueEntry], rules: Rules) -> Iterator[Repair]:
+def _plan_queue(queue: Iterable[QueueEntry], now: datetime, rules: Rules) -> Iterator[Repair]:
     for entry in queue:
         if not rules.is_alive(entry.owner):
             yield Repair(action=Action.LEAVE, entry_id=entry.id, why="the Hub went while it waited")
+        elif rules.longest_wait is not None and now - entry.entered_at > rules.longest_wait:
+            yield Repair(action=Action.LEAVE, entry_id=entry.id, why="nobody waits for so long")
 
 
 # what containers that are not ours do to slots ------------------------------------------------------

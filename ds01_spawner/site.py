@@ -281,6 +281,7 @@ class DS01(LoggingConfigurable):
             start_deadline_seconds=self.start_deadline_seconds,
             queue_patience=timedelta(seconds=self.queue_patience),
             queue_limit=self.queue_limit,
+            longest_wait=timedelta(seconds=self.queue_timeout_seconds + 60),
             shared_containers_block=self.shared_containers_block,
         )
         upkeep = Upkeep(

@@ -76,8 +76,8 @@ class Leases:
     """Ledger and Docker together.
 
     `start_deadline_seconds` is how long a pending lease lives, `queue_patience` how long others may pass
-    a spawn that cannot be served yet, `queue_limit` how many spawns may wait (0: none). `owner` names this
-    process, `is_alive` says whether the one of a name still runs.
+    a spawn that cannot be served yet, `queue_limit` how many spawns may wait (0: none) and `longest_wait` for
+    how long any of them does. `owner` names this process, `is_alive` says whether the one of a name runs.
     """
 
     def __init__(
@@ -91,6 +91,7 @@ class Leases:
         start_deadline_seconds: float = 300,
         queue_patience: timedelta = timedelta(minutes=10),
         queue_limit: int = 0,
+        longest_wait: timedelta | None = timedelta(hours=3),
         shared_containers_block: bool = False,
         clock: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
     ) -> None:
@@ -105,6 +106,7 @@ class Leases:
             hold_of=self._hold,
             is_alive=is_alive,
             owner=owner,
+            longest_wait=longest_wait,
             shared_containers_block=shared_containers_block,
         )
         self.now = clock

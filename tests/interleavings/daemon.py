@@ -38,6 +38,7 @@ class Daemon:
     def __init__(self, find_missing: Callable[[Iterable[str]], Sequence[str]]) -> None:
         self.containers: dict[str, Container] = {}
         self.made: dict[str, str] = {}
+        self.tags: set[str] = set()
         self.is_down = False
         self._find_missing = find_missing
         self._numbers = itertools.count(1)
@@ -160,12 +161,18 @@ class Engine:
         except (NoSuchContainerError, EngineUnavailable):
             return
 
+    def tag(self, name: str) -> None:
+        self._ask("tag", lambda: self._daemon.tags.add(name))
+
     def untag(self, name: str) -> None:
         """Take a tag away; the real one only logs where it cannot."""
         try:
-            self._ask("untag", lambda: None)
+            self._ask("untag", lambda: self._daemon.tags.discard(name))
         except EngineUnavailable:
             return
+
+    def image_names(self) -> frozenset[str]:
+        return self._ask("images", lambda: frozenset(self._daemon.tags))
 
     def create(self, name: str, *, nonce: str, devices: Sequence[str]) -> str:
         """Create a container of ours and return its id."""

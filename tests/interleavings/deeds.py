@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from ds01_spawner.errors import DS01Error
-from ds01_spawner.model import NO_GPU, Reservation
+from ds01_spawner.model import Reservation
 
 from .hub import ALL_STEPS, Hub, Order
-from .world import Process, Server, World
+from .world import START_DEADLINE, Process, Server, World
 
 _MOST_FOREIGN = 3
 _XID_OF_BROKEN_MEMORY = 48
@@ -169,7 +169,7 @@ class MoveClock(Deed):
     minutes: int
 
     def do(self, world: World, process: Process | None = None) -> None:
-        world.now += timedelta(minutes=self.minutes)
+        world.move_clock(timedelta(minutes=self.minutes))
 
 
 # the admin ------------------------------------------------------------------------------------------
@@ -254,7 +254,7 @@ class StartServer(HubDeed):
     """A server is started from its first step to its last; the service has just looked at the GPUs."""
 
     server: Server
-    order: Order
+    order: Order | None
 
     def do_in(self, world: World, hub: Hub, process: Process) -> None:
         world.look(world.beside(world.service))
@@ -266,7 +266,7 @@ class GoOn(HubDeed):
     """The start of a server begins, or goes on, by some steps."""
 
     server: Server
-    order: Order
+    order: Order | None
     steps: int
 
     def do_in(self, world: World, hub: Hub, process: Process) -> None:
@@ -280,8 +280,8 @@ class GoOnWithAll(HubDeed):
     steps: int
 
     def do_in(self, world: World, hub: Hub, process: Process) -> None:
-        for server, spawn in list(hub.spawns.items()):
-            hub.spawn(process, server, spawn.order, self.steps)
+        for server in list(hub.spawns):
+            hub.spawn(process, server, None, self.steps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,9 +331,17 @@ class Look(Deed):
         known = {(server.user, server.name) for server in (*hub.running, *hub.spawns)}
         with suppress(DS01Error):
             for lease in process.upkeep.find_forgotten(lambda: known):
-                order = Order(profile=NO_GPU, count=0)
                 server = Server(lease.user, lease.server)
-                hub.spawn(world.beside(hub.process), server, order, ALL_STEPS)
+                hub.spawn(world.beside(hub.process), server, None, ALL_STEPS)
+
+
+@dataclass(frozen=True, slots=True)
+class Overtake(Deed):
+    """All that is being started takes too long, and the service sees it."""
+
+    def do(self, world: World, process: Process | None = None) -> None:
+        world.move_clock(START_DEADLINE)
+        world.look(world.beside(world.service))
 
 
 @dataclass(frozen=True, slots=True)

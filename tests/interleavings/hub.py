@@ -13,7 +13,7 @@ from ds01_spawner import mlc
 from ds01_spawner.core.leases import Claim, Place, Start
 from ds01_spawner.errors import DS01Error, ServerEnded, SiteBroken
 from ds01_spawner.limits import limits_for
-from ds01_spawner.model import ServerRequest
+from ds01_spawner.model import NO_GPU, ServerRequest
 
 from .world import LIMITS, Process, Server, World
 
@@ -30,12 +30,14 @@ class Order:
     make: str = "a"
 
 
+NO_GPU_WANTED = Order(profile=NO_GPU, count=0)
+
+
 @dataclass(slots=True, kw_only=True)
 class Spawn:
     """One start that is under way."""
 
     server: Server
-    order: Order
     start: Start
     steps: Generator[None, Process, None] | None = None
     container_id: str = ""
@@ -57,18 +59,20 @@ class Hub:
     running: dict[Server, str] = field(default_factory=dict)
     spawns: dict[Server, Spawn] = field(default_factory=dict)
     unended: set[Server] = field(default_factory=set)
+    orders: dict[Server, Order] = field(default_factory=dict)
     busy: set[Server] = field(default_factory=set)
 
     def follow(self, process: Process, *, forgets: bool) -> Hub:
         """Return the next life of the Hub: it has read which servers should run, and nothing else."""
-        return Hub(self.world, process, running={} if forgets else dict(self.running))
+        running = {} if forgets else dict(self.running)
+        return Hub(self.world, process, running=running, orders=self.orders)
 
-    def spawn(self, process: Process, server: Server, order: Order, steps: int) -> None:
-        """Begin the start of a server, or go on with it, by that many steps."""
+    def spawn(self, process: Process, server: Server, order: Order | None, steps: int) -> None:
+        """Begin the start of a server, or go on with it, by that many steps; None is what it was last."""
         with self._keep_busy(server) as is_free:
             if not is_free:
                 return
-            spawn = self.spawns.get(server) or self._begin(process, server, order)
+            spawn = self.spawns.get(server) or self._begin(server, order)
             for _ in range(steps):
                 if self.spawns.get(server) is spawn:
                     self._advance(process, spawn)
@@ -112,7 +116,9 @@ class Hub:
         finally:
             self.busy.discard(server)
 
-    def _begin(self, process: Process, server: Server, order: Order) -> Spawn:
+    def _begin(self, server: Server, wanted: Order | None) -> Spawn:
+        order = wanted or self.orders.get(server, NO_GPU_WANTED)
+        self.orders[server] = order
         start = Start(
             user=server.user,
             server=server.name,
@@ -124,7 +130,7 @@ class Hub:
         )
         self.running.pop(server, None)
         self.unended.discard(server)
-        spawn = Spawn(server=server, order=order, start=start)
+        spawn = Spawn(server=server, start=start)
         spawn.steps = self._steps(spawn)
         next(spawn.steps)
         self.spawns[server] = spawn
@@ -156,6 +162,7 @@ class Hub:
         spawn.is_adopting = claim.container is not None and claim.container.is_running
         spawn.container_id = claim.container.id if claim.container else ""
         if claim.container is None:
+            process.engine.tag(mlc.image_name(spawn.start.container_name, spawn.start.user))
             spawn.container_id = process.engine.create(
                 spawn.start.container_name, nonce=claim.lease.nonce, devices=claim.lease.slots
             )
@@ -189,9 +196,7 @@ class Hub:
         if not spawn.is_unsettled:
             with suppress(DS01Error):
                 process.leases.settle_server(spawn.server.user, spawn.server.name)
-        elif spawn.is_adopting:
-            self._leave(process, spawn.server)
-        else:
+        elif not spawn.is_adopting:
             self._end(process, spawn.server)
 
     def _leave(self, process: Process, server: Server) -> None:
@@ -201,7 +206,6 @@ class Hub:
     def _end(self, process: Process, server: Server) -> None:
         self.running.pop(server, None)
         try:
-            process.leases.leave_queue(server.container_name, STOPPED)
             process.leases.settle_server(server.user, server.name, ended=STOPPED)
         except DS01Error:
             self.unended.add(server)

@@ -79,7 +79,8 @@ class Moment:
 class Line:
     """Carries the calls of one process. `do` is called with each deed of others, which is done whole.
 
-    `taken` counts the interruptions that came to pass, over all lines.
+    `has_failed` is whether a call ever got no answer. `taken` counts the interruptions that came to pass,
+    over all lines.
     """
 
     taken: ClassVar[Counter[str]] = Counter()
@@ -89,6 +90,7 @@ class Line:
         self._moments: tuple[Moment, ...] = ()
         self._counts: Counter[str] = Counter()
         self._is_cut = False
+        self.has_failed = False
 
     @contextmanager
     def interrupted(self, moments: Sequence[Moment]) -> Iterator[None]:
@@ -98,6 +100,10 @@ class Line:
             yield
         finally:
             self._moments = ()
+
+    def cut(self) -> None:
+        """The process is killed: it makes no call any more."""
+        self._is_cut = True
 
     def carry(self, kind: str, call: Callable[[], T], error: type[SiteBroken]) -> T:
         """Make a call, and let happen what is due before and after it."""
@@ -119,9 +125,10 @@ class Line:
     def _take(self, moment: Moment, error: type[SiteBroken]) -> None:
         self.taken[type(moment.deed).__name__] += 1
         if isinstance(moment.deed, Kill):
-            self._is_cut = True
+            self.cut()
             raise Killed
         if isinstance(moment.deed, NoAnswer):
+            self.has_failed = True
             raise error("There was no answer.")
         self._do(moment.deed)
 

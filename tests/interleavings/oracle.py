@@ -13,7 +13,7 @@ from fractions import Fraction
 from ds01_spawner.limits import limits_for
 from ds01_spawner.model import ALL_DEVICES, Container, Lease, LeaseState, MarkKind, Slot
 
-from .world import LIMITS, UIDS, Process, World
+from .world import LIMITS, LONGEST_WAIT, UIDS, Process, World
 
 
 def find_faults(world: World) -> list[str]:
@@ -130,9 +130,11 @@ def _uses(world: World, container: Container, slot: Slot) -> bool:
 
 def _find_lost_places(world: World) -> Iterator[str]:
     hub = world.hub
+    waiting = {one.container_name for one in (*hub.spawns, *hub.unended)}
     for entry in world.ledger.queue():
         if entry.owner in world.dead:
             yield f"the place of {entry.container_name} is a dead process's"
-        waiting = {one.container_name for one in (*hub.spawns, *hub.unended)}
-        if entry.owner == hub.process.name and entry.container_name not in waiting:
+        # One that could not be given up may stay for as long as anybody waits.
+        is_over = not hub.process.line.has_failed or world.now - entry.entered_at > LONGEST_WAIT
+        if is_over and entry.container_name not in waiting:
             yield f"nobody waits at the place of {entry.container_name}"

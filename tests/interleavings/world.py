@@ -15,14 +15,14 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ds01_spawner import mlc
 from ds01_spawner.adapters.ledger import Ledger
 from ds01_spawner.core import Admin, Leases, Offers, Upkeep
 from ds01_spawner.errors import DS01Error
 from ds01_spawner.limits import LimitsFile, load_limits
-from ds01_spawner.model import Account, Container, Lease, Reservation
+from ds01_spawner.model import Account, Container, Lease, LeaseState, Reservation
 
 from .daemon import Daemon, Engine
 from .hardware import Hardware
@@ -36,6 +36,7 @@ START_DEADLINE = timedelta(minutes=5)
 PATIENCE = timedelta(minutes=10)
 HISTORY = timedelta(days=7)
 QUEUE_LIMIT = 3
+LONGEST_WAIT = timedelta(minutes=45)
 
 # Holds of no time, of a while and without an end; limits that bind soon.
 LIMITS = load_limits(
@@ -67,6 +68,11 @@ groups:
     container_hold_after_stop_h: null
 """
 )
+_OVERDUE = {
+    "the start took longer than its deadline": LeaseState.PENDING,
+    "its hold is over": LeaseState.HELD,
+    "its time is over": LeaseState.HELD,
+}
 UIDS = {"ada": 3001, "bob": 3002, "eve": 3003}
 
 
@@ -95,12 +101,19 @@ class _Offers(Offers):
 
 
 class WatchedLedger(Ledger):
-    """The real ledger, which asks `witness` before a slot becomes free."""
+    """The real ledger, whose `world` looks at each end of a lease before it is recorded."""
 
-    witness: Callable[[int], None]
+    world: World
+
+    def end(self, lease_id: int, now: datetime, why: str, **values: Any) -> bool:
+        before = self.lease(lease_id)
+        has_ended = super().end(lease_id, now, why, **values)
+        if has_ended and before is not None and values.get("kind") == "repaired":
+            self.world.watch_end(before, why)
+        return has_ended
 
     def release(self, lease_id: int, now: datetime, why: str) -> bool:
-        self.witness(lease_id)
+        self.world.watch_release(lease_id)
         return super().release(lease_id, now, why)
 
 
@@ -119,14 +132,15 @@ class Process:
 class World:
     """All that there is.
 
-    `steps_without_docker` is for how many steps more Docker is away. `hub` and `service` are replaced
+    `latest` is the latest time that ever was, since the clock may be set back. `steps_without_docker` is
+    for how many steps more Docker is away. `hub` and `service` are replaced
     when they are killed.
     """
 
     hub: Hub
 
     def __init__(self, *, shared_containers_block: bool) -> None:
-        self.now = START
+        self.now = self.latest = START
         self.hardware = Hardware()
         self.daemon = Daemon(self.hardware.find_missing)
         self.reservations: tuple[Reservation, ...] = ()
@@ -136,7 +150,7 @@ class World:
         self.numbers = itertools.count(1)
         self._folder = Path(tempfile.mkdtemp(prefix="ds01-", dir=find_fast_folder()))
         self.ledger = WatchedLedger(f"sqlite:///{self._folder / 'ledger.sqlite'}")
-        self.ledger.witness = self._watch_release
+        self.ledger.world = self
         self.service = self.begin("service")
         self.look(self.service)
 
@@ -163,6 +177,7 @@ class World:
         A Hub that `forgets` takes no server for running.
         """
         self.dead.add(process.name)
+        process.line.cut()
         if process is self.hub.process:
             self.hub = self.hub.follow(self.begin("hub"), forgets=forgets)
         elif process is self.service:
@@ -192,6 +207,7 @@ class World:
             start_deadline_seconds=START_DEADLINE.total_seconds(),
             queue_patience=PATIENCE,
             queue_limit=QUEUE_LIMIT,
+            longest_wait=LONGEST_WAIT,
             shared_containers_block=self.shared_containers_block,
             clock=lambda: self.now,
         )
@@ -201,12 +217,21 @@ class World:
         return Process(name=name, line=line, engine=engine, leases=leases, upkeep=upkeep, admin=admin)
 
     def look(self, process: Process) -> None:
-        """Look at everything once, as the service does it; what fails ends it."""
-        with suppress(DS01Error):
-            process.upkeep.reconcile()
-            process.upkeep.refresh_slots()
-            process.upkeep.refresh_reservations()
-            process.upkeep.prune()
+        """Look at everything once, as the service does it; what fails keeps it from nothing else."""
+        upkeep = process.upkeep
+        for look in (
+            upkeep.reconcile,
+            upkeep.remove_left_tags,
+            upkeep.refresh_slots,
+            upkeep.refresh_reservations,
+            upkeep.prune,
+        ):
+            with suppress(DS01Error):
+                look()
+
+    def move_clock(self, by: timedelta) -> None:
+        self.now += by
+        self.latest = max(self.latest, self.now)
 
     def pass_step(self) -> None:
         """Bring Docker back when its time is over."""
@@ -250,12 +275,20 @@ class World:
         else:
             assert lease.ending or not lease.state.is_live, f"{verb} of {container.name}, which nobody ended"
 
-    def _watch_release(self, lease_id: int) -> None:
-        """A slot becomes free only when the container that the lease knows is gone."""
+    def watch_release(self, lease_id: int) -> None:
+        """See that a slot becomes free only when the container that the lease knows is gone."""
         lease = self.ledger.lease(lease_id)
         if lease is not None and lease.state.is_live and lease.container_id:
             left = self.daemon.containers.get(lease.container_id)
             assert left is None, f"release of {lease.container_name}, which is still {left and left.state}"
+
+    def watch_end(self, lease: Lease, why: str) -> None:
+        """See that who ends a lease for its time does not do it to one that was used meanwhile."""
+        if why in _OVERDUE:
+            words = f"end of {lease.container_name}, {lease.state.value} until {lease.deadline}: {why}"
+            assert lease.state is _OVERDUE[why], words
+            assert lease.deadline is not None, words
+            assert lease.deadline <= self.latest, words
 
 
 def find_fast_folder() -> Path | None:

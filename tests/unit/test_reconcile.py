@@ -416,6 +416,18 @@ def test_contested_slot_is_external_once_ours_has_gone() -> None:
     ]
 
 
+def test_marks_are_for_what_is_left_when_all_is_mended() -> None:
+    guest = replace(FOREIGN, devices=("MIG-0",))
+    # Her container was removed, and somebody else uses the slot: her lease ends with this.
+    assert marks_of(mend(ACTIVE, [guest])) == [(Action.MARK, "MIG-0", MarkKind.EXTERNAL)]
+    # An admin gave the slot until now, and what runs on it runs on.
+    given = replace(HELD, container_id=None, deadline=PAST)
+    assert marks_of(mend(given, [guest])) == [(Action.MARK, "MIG-0", MarkKind.EXTERNAL)]
+    # What is removed uses nothing any more.
+    left_over = replace(RUNNING, devices=("MIG-0",))
+    assert marks_of(mend(replace(ACTIVE, state=LeaseState.RELEASED), [left_over])) == []
+
+
 def test_what_runs_on_a_slot_given_by_an_admin_is_no_contest() -> None:
     given = replace(HELD, container_id=None, slots=("MIG-1",))
     assert mend(given, [FOREIGN]) == ()
@@ -447,6 +459,23 @@ def test_place_of_a_hub_that_was_killed_is_given_up() -> None:
     alive = replace(dead, id=4, container_name="b", owner="another")
     repairs = plan([], [], SLOTS, NOW, rules=HUB_IS_DEAD, queue=[dead, alive])
     assert [(step.action, step.entry_id) for step in repairs] == [(Action.LEAVE, 3)]
+
+
+@pytest.mark.parametrize(("seconds", "stays"), [(0, True), (1, False)])
+def test_place_that_is_older_than_anybody_waits_is_given_up(seconds: int, stays: bool) -> None:
+    # The start was given up while the ledger could not be written.
+    wish = GpuWish(user="ada", profile="1g.10gb", count=1, requested_at=NOW)
+    entered = NOW - timedelta(hours=2, seconds=seconds)
+    entry = QueueEntry(id=3, wish=wish, server="", container_name="a", entered_at=entered, owner="another")
+    repairs = plan([], [], SLOTS, NOW, rules=Rules(longest_wait=timedelta(hours=2)), queue=[entry])
+    assert [(step.action, step.entry_id) for step in repairs] == ([] if stays else [(Action.LEAVE, 3)])
+
+
+def test_without_a_longest_wait_a_place_stays() -> None:
+    wish = GpuWish(user="ada", profile="1g.10gb", count=1, requested_at=NOW)
+    entered = NOW - timedelta(days=30)
+    entry = QueueEntry(id=3, wish=wish, server="", container_name="a", entered_at=entered, owner="another")
+    assert plan([], [], SLOTS, NOW, queue=[entry]) == ()
 
 
 OTHERS = (slot("MIG-a", "0:0", "GPU-0"), slot("MIG-b", "0:1", "GPU-0"), slot("GPU-1", "1", "GPU-1"))
