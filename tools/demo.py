@@ -148,7 +148,7 @@ def run_hub(folder: Path, environment: dict[str, str]) -> int:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: asked.set())
         try:
-            _greet(hub, log, asked)
+            _greet(hub, log, asked, environment)
             while hub.poll() is None and not asked.wait(0.3):
                 pass
         finally:
@@ -158,9 +158,13 @@ def run_hub(folder: Path, environment: dict[str, str]) -> int:
     return 0
 
 
-def _greet(hub: subprocess.Popen[bytes], log: Path, asked: threading.Event) -> None:
-    while not _answers_people() and hub.poll() is None and not asked.wait(0.3):
-        pass
+def _greet(
+    hub: subprocess.Popen[bytes], log: Path, asked: threading.Event, environment: dict[str, str]
+) -> None:
+    """Say where the Hub is, as soon as it answers and its service has read the GPUs."""
+    for is_ready in (_answers_people, lambda: _knows_gpus(environment)):
+        while not is_ready() and hub.poll() is None and not asked.wait(0.3):
+            pass
     if hub.poll() is None and not asked.is_set():
         print(
             f"\n  JupyterHub runs on  http://127.0.0.1:{PORT}\n"
@@ -182,6 +186,13 @@ def _answers_people() -> bool:
             return bool(answer.status == 200)
     except OSError:
         return False
+
+
+def _knows_gpus(environment: dict[str, str]) -> bool:
+    ds01 = str(ROOT / ".venv" / "bin" / "ds01")
+    command = [ds01, "gpu", "status", "--json", "--config", str(CONFIG / "demo_config.py")]
+    answer = subprocess.run(command, env=environment, capture_output=True)
+    return answer.returncode == 0 and bool(json.loads(answer.stdout)["slots"])
 
 
 def _is_listening() -> bool:
