@@ -20,7 +20,7 @@ from hypothesis.strategies import SearchStrategy
 from ds01_spawner.errors import EngineUnavailable
 from ds01_spawner.model import ALL_DEVICES, FULL_GPU, NO_GPU
 
-from . import deeds
+from . import deeds, ours
 from .hardware import LAYOUTS, MIDDLE, SMALL
 from .hub import ALL_STEPS, NO_GPU_WANTED, Hub, Order
 from .line import ANY, OF_DOCKER, OF_LEDGER, Kill, Killed, Moment, NoAnswer
@@ -60,15 +60,15 @@ DEVICES = st.sampled_from(
     (None, None, (), ("0:0",), ("0",), ("1",), ("GPU-0",), ("GPU-1",), ("1:1", "0:1"), (ALL_DEVICES,))
 )
 
-START = st.builds(deeds.StartServer, SERVER, ORDER)
-GO_ON = st.builds(deeds.GoOn, SERVER, ORDER, STEPS)
-GO_ON_WITH_ALL = st.builds(deeds.GoOnWithAll, STEPS)
-STOP = st.builds(deeds.StopServer, SERVER)
-POLL = st.just(deeds.Poll())
-RECONCILE = st.builds(deeds.Reconcile, st.booleans())
-LOOK = st.just(deeds.Look())
-RELEASE = st.builds(deeds.Release, NUMBERS, st.booleans())
-KILL = st.one_of(st.builds(deeds.KillHub, st.booleans()), st.just(deeds.KillService()))
+START = st.builds(ours.StartServer, SERVER, ORDER)
+GO_ON = st.builds(ours.GoOn, SERVER, ORDER, STEPS)
+GO_ON_WITH_ALL = st.builds(ours.GoOnWithAll, STEPS)
+STOP = st.builds(ours.StopServer, SERVER)
+POLL = st.just(ours.Poll())
+RECONCILE = st.builds(ours.Reconcile, st.booleans())
+LOOK = st.just(ours.Look())
+RELEASE = st.builds(ours.Release, NUMBERS, st.booleans())
+KILL = st.one_of(st.builds(ours.KillHub, st.booleans()), st.just(ours.KillService()))
 OURS = mix(
     (4, START), (2, GO_ON), (2, GO_ON_WITH_ALL), (4, STOP), (2, POLL), (3, RECONCILE), (2, LOOK), (2, RELEASE)
 )
@@ -116,7 +116,7 @@ INTERRUPTION = mix(
     (3, st.builds(NoAnswer, st.integers(1, 5))),
     (2, OURS),
     (2, OTHERS),
-    (1, st.just(deeds.Overtake())),
+    (1, st.just(ours.Overtake())),
 )
 MOMENT = mix(
     (
@@ -158,7 +158,7 @@ class Interleavings(RuleBasedStateMachine):
         deed, moments = step
         self.ran[f"{type(deed).__name__}{', interrupted' if moments else ''}"] += 1
         self.world.pass_step()
-        if isinstance(deed, deeds.Reconcile) and not moments:
+        if isinstance(deed, ours.Reconcile) and not moments:
             self.reconcile(deed.begin(self.world))
         else:
             self.do(deed, moments)

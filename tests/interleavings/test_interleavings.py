@@ -18,7 +18,7 @@ from ds01_spawner.adapters.ledger import Ledger
 from ds01_spawner.model import Container, Lease
 from ds01_spawner.reconcile import Action, Repair
 
-from . import deeds, soak
+from . import deeds, ours, soak
 from .hardware import SMALL
 from .hub import Order
 from .machine import Interleavings
@@ -45,14 +45,14 @@ def test_leases_survive_every_interleaving() -> None:
 # That the checks are able to fail ------------------------------------------------------------------
 
 
-RECONCILE = deeds.Reconcile(in_hub=False)
+RECONCILE = ours.Reconcile(in_hub=False)
 
 
 def play(*played: deeds.Deed) -> Interleavings:
     """Start a server and then do what is given, undisturbed."""
     machine = Interleavings()
     machine.begin(shared_containers_block=False)
-    for deed in (deeds.StartServer(SERVERS[0], Order(profile=SMALL, count=1)), *played):
+    for deed in (ours.StartServer(SERVERS[0], Order(profile=SMALL, count=1)), *played):
         machine.take(step=(deed, ()))
     return machine
 
@@ -80,7 +80,7 @@ class TestLabelsAloneMakeAContainerOurs:
         monkeypatch.setattr(reconcile, "is_ours", is_ours)
         machine = play(deeds.Run(None, None, 0))
         with pytest.raises(AssertionError, match="which is not ours"):
-            machine.take(step=(deeds.StopServer(SERVERS[0]), ()))
+            machine.take(step=(ours.StopServer(SERVERS[0]), ()))
         machine.world.close()
 
 

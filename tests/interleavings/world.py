@@ -133,8 +133,7 @@ class World:
     """All that there is.
 
     `latest` is the latest time that ever was, since the clock may be set back. `steps_without_docker` is
-    for how many steps more Docker is away. `hub` and `service` are replaced
-    when they are killed.
+    for how many steps more Docker is away. `hub` and `service` are other ones when they were killed.
     """
 
     hub: Hub
@@ -219,17 +218,20 @@ class World:
     def look(self, process: Process) -> None:
         """Look at everything once, as the service does it; what fails keeps it from nothing else."""
         upkeep = process.upkeep
-        for look in (
-            upkeep.reconcile,
-            upkeep.remove_left_tags,
-            upkeep.refresh_slots,
-            upkeep.refresh_reservations,
-            upkeep.prune,
-        ):
+        has_reconciled = False
+        with suppress(DS01Error):
+            upkeep.reconcile()
+            has_reconciled = True
+        for look in (upkeep.remove_left_tags, upkeep.refresh_slots, upkeep.refresh_reservations):
             with suppress(DS01Error):
                 look()
+        # Between two looks are ten days at times, and not months, for which Docker would have to be away.
+        if has_reconciled:
+            with suppress(DS01Error):
+                upkeep.prune()
 
     def move_clock(self, by: timedelta) -> None:
+        """Let time pass, or set the clock back."""
         self.now += by
         self.latest = max(self.latest, self.now)
 
@@ -252,11 +254,11 @@ class World:
     def is_recorded(self, container: Container) -> bool:
         """Whether a container is not ours, or the ledger has its id.
 
-        Before that it is known by its name and nonce alone, and who changes the one or copies the other
-        in this moment is not told from us; nobody who has not started it yet.
+        Before that, which is a moment, we know it by its name and nonce alone: who changes the one and
+        copies the other just then makes one of ours. That is left out.
         """
         nonce = self.daemon.made.get(container.id)
-        lease = next(iter(self.ledger.leases_of((), [nonce])), None) if nonce else None
+        lease = self.find_lease(nonce) if nonce else None
         return nonce is None or (lease is not None and lease.container_id == container.id)
 
     # what must never happen ------------------------------------------------------------------------
@@ -265,7 +267,7 @@ class World:
         """Refuse to be one who touches what is not ours, or what may still be used, or starts on others."""
         nonce = self.daemon.made.get(container.id)
         assert nonce is not None, f"{verb} of {container.name}, which is not ours"
-        lease = next(iter(self.ledger.leases_of((), [nonce])), None)
+        lease = self.find_lease(nonce)
         assert lease is not None, f"{verb} of {container.name}, whose lease is forgotten"
         if verb == "start":
             assert lease.state.is_live, f"start of {container.name}, whose lease has ended"
