@@ -67,6 +67,11 @@ class ProgressReader:
     def __init__(self) -> None:
         self._steps: dict[str, BuildStep] = {}
 
+    @property
+    def layers(self) -> tuple[BuildStep, ...]:
+        """The steps so far that make a layer of ours, each as it is now."""
+        return tuple(step for step in self._steps.values() if step.layer not in ("", "base-image"))
+
     def read(self, line: str) -> BuildStep | None:
         """Return the step that `line` starts or ends, None for any other line."""
         header = _HEADER.fullmatch(line.rstrip())
@@ -81,6 +86,19 @@ class ProgressReader:
         after = replace(before, state=_STATES[state[2]])
         self._steps[state[1]] = after
         return after if before.state == "started" else None
+
+
+def describe_duration(seconds: float) -> str:
+    """Return a duration as a person says it, e.g. `42 s` or `3 min`."""
+    return f"{max(1, round(seconds))} s" if seconds < 90 else f"{round(seconds / 60)} min"
+
+
+def sum_up(seconds: float, *, steps: int, reused: int) -> str:
+    """Return what a build was, once it is through: how long it took, and how much was there before."""
+    took = f"Your image is built; that took {describe_duration(seconds)}."
+    if not reused:
+        return took
+    return f"{took} {reused} of its {steps} steps had been built before."
 
 
 def explain_failure(log: Sequence[str]) -> BuildFailure:

@@ -134,10 +134,14 @@ class UnknownFramework(ImageFailed):
 
 
 class BuildFailed(ImageFailed):
-    """A step of the build failed; `detail` holds the tail of its log."""
+    """A step of the build failed; `lines` are the few of its log that matter, `detail` its end."""
 
     reason = "build"
     status_code = 400
+
+    def __init__(self, message: str, *, detail: str = "", lines: tuple[str, ...] = ()) -> None:
+        super().__init__(message, detail=detail)
+        self.lines = lines
 
 
 class SiteBroken(DS01Error):

@@ -2,7 +2,8 @@
 
 Every value that reaches the Dockerfile is checked here against a full match; lists of packages travel
 as files of the build context and never meet a shell. The tag is a hash of everything that goes in, so
-that an image that was built before is found without asking for a build. The hub layer is an
+that an image that was built before is found without asking for a build; its first part leaves the
+bytes of the base out, so that it is found as well when the base was pulled anew. The hub layer is an
 environment of its own, and the kernel runs in the image's own Python, so neither can break the other.
 """
 
@@ -12,7 +13,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 
 from jinja2 import Environment, StrictUndefined
@@ -155,11 +156,16 @@ def check_base(spec: ImageSpec, probe: BaseProbe) -> None:
     )
 
 
+def content(spec: ImageSpec, template_text: str) -> str:
+    """Return `ds01/image:<16 hex digits>`, what all images of `spec` are called, on whichever base id."""
+    asked = replace(spec, base_id="", runtime_id="")
+    parts = [RECIPE, HUB_PACKAGES, KERNEL_PACKAGES, template_text, asdict(asked)]
+    return f"{REPOSITORY}:{_digest(parts, 16)}"
+
+
 def tag(spec: ImageSpec, template_text: str) -> str:
-    """Return `ds01/image:<16 hex digits>`, the name of the image that `spec` and the template make."""
-    parts = [RECIPE, HUB_PACKAGES, KERNEL_PACKAGES, template_text, asdict(spec)]
-    text = json.dumps(parts, sort_keys=True)
-    return f"{REPOSITORY}:{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    """Return `<content>-<12 hex digits>`, the name of the image that `spec` and the template make."""
+    return f"{content(spec, template_text)}-{_digest([spec.base_id, spec.runtime_id], 12)}"
 
 
 def render_dockerfile(spec: ImageSpec, probe: BaseProbe, template_text: str) -> str:
@@ -228,6 +234,10 @@ _KERNEL_ENVIRONMENT_PYTHON = "/opt/ds01/kernel/bin/python"
 
 def _kernel_python(probe: BaseProbe) -> str:
     return probe.python if probe.runs_kernel else _KERNEL_ENVIRONMENT_PYTHON
+
+
+def _digest(value: object, digits: int) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:digits]
 
 
 def _list_lines(items: Iterable[str]) -> bytes:

@@ -21,6 +21,7 @@ from traitlets.config.loader import JSONFileConfigLoader, PyFileConfigLoader
 from .adapters import nvml, processes
 from .adapters.accounts import find_account
 from .adapters.box import read_box
+from .adapters.build_logs import BuildLogs
 from .adapters.builder import Builder
 from .adapters.engine import DockerEngine
 from .adapters.ledger import Ledger
@@ -136,6 +137,12 @@ class DS01(LoggingConfigurable):
     )
     build_pool_size = Integer(2, min=1, config=True, help="How many images are built at once.")
     build_timeout_seconds = Float(3600, config=True, help="How long a build may take before it is ended.")
+    build_log_dir = Unicode(
+        "/var/lib/ds01/builds",
+        config=True,
+        help="""Where the log of each build is kept, for `history_days`; made, for root alone, if missing.
+        `ds01 image log` shows one.""",
+    )
     ca_bundle = Unicode(
         "", config=True, help="CA certificates (PEM) that builds trust; a mount, never in the image."
     )
@@ -237,6 +244,11 @@ class DS01(LoggingConfigurable):
         return DockerEngine(docker_host=self.docker_host, pool_size=self.docker_pool_size)
 
     @cached_property
+    def build_logs(self) -> BuildLogs:
+        """Where the logs of builds are kept."""
+        return BuildLogs(Path(self.build_log_dir))
+
+    @cached_property
     def device_hand_over(self) -> str:
         """`cdi`, `nvidia` or `none`."""
         return self.engine.device_mode() if self.device_mode == "auto" else str(self.device_mode)
@@ -293,9 +305,9 @@ class DS01(LoggingConfigurable):
             history=timedelta(days=self.history_days),
         )
         admin = Admin(ledger=ledger, engine=self.engine, offers=offers, leases=leases)
-        return Core(offers=offers, images=self._images(), leases=leases, upkeep=upkeep, admin=admin)
+        return Core(offers=offers, images=self._images(ledger), leases=leases, upkeep=upkeep, admin=admin)
 
-    def _images(self) -> Images:
+    def _images(self, ledger: Ledger) -> Images:
         command = self.docker_command
         builder = Builder(
             docker_command=shlex.split(command) if isinstance(command, str) else list(command),
@@ -309,6 +321,8 @@ class DS01(LoggingConfigurable):
         return Images(
             engine=self.engine,
             builder=builder,
+            ledger=ledger,
+            logs=self.build_logs,
             hub_version=jupyterhub.__version__,
             runtime_image=self.runtime_image,
             base_packages=self.base_packages,

@@ -54,6 +54,7 @@ c.DS01.device_mode = "none"
 c.DS01.catalog_file = str(here / "demo-catalog.repo")
 c.DS01.limits_file = str(here / "resource-limits.yaml")
 c.DS01.ledger_url = f"sqlite:///{demo / 'ledger.sqlite'}"
+c.DS01.build_log_dir = str(demo / "builds")
 c.DS01.accounts = str(demo / "passwd")
 c.DS01.socket_path = str(demo / "ds01.sock")
 # A demo is watched: what changes in the box file is seen at once.

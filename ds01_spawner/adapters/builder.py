@@ -210,4 +210,4 @@ def _translate(tail: Sequence[str]) -> DS01Error:
         return EngineUnavailable("Docker does not answer. Try again later, or tell your admin.", detail=log)
     failure = explain_failure(tail)
     where = LAYERS.get(failure.layer, LAYERS[""])
-    return BuildFailed(f"{where}: {failure.sentence}", detail=log)
+    return BuildFailed(f"{where}: {failure.sentence}", detail=log, lines=failure.lines)

@@ -3,57 +3,35 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from datetime import datetime, timezone
+from statistics import median
 from typing import TYPE_CHECKING
 
 from .. import image
-from ..buildlog import ProgressReader
-from ..errors import BuildFailed, ConfigBroken, ImageFailed, RequestRefused
-from ..model import BaseImage, BuiltImage, ImageSpec, ServerRequest
+from ..buildlog import ProgressReader, describe_duration
+from ..errors import BuildFailed, ConfigBroken, DS01Error, ImageFailed, LedgerUnavailable, RequestRefused
+from ..model import BaseImage, BuildOutcome, BuildRecord, BuiltImage, ImageSpec, ImageUse, ServerRequest
 from ..templating import template_directory
+from .builds import Build, BuildQueue, Tell
 
 if TYPE_CHECKING:
+    from ..adapters.build_logs import BuildLogs
     from ..adapters.builder import Builder
     from ..adapters.engine import DockerEngine, ImageInfo
+    from ..adapters.ledger import Ledger
 
 log = logging.getLogger(__name__)
 
-Tell = Callable[[str], None]
-"""Takes a sentence about the progress; called from the building thread."""
-
-_Content = tuple[str, bool, str, tuple[str, ...], tuple[str, ...], tuple[str, ...]]
-
-
-class Build:
-    """One build that is under way, however many wait for it; late ones hear what was told before."""
-
-    def __init__(self, content: _Content) -> None:
-        self.content = content
-        self.future: Future[BuiltImage] = Future()
-        self.given_up = threading.Event()
-        self.listeners: list[Tell] = []
-        self._told: list[str] = []
-
-    def listen(self, tell: Tell) -> None:
-        """Add a listener."""
-        for sentence in self._told:
-            tell(sentence)
-        self.listeners.append(tell)
-
-    def tell(self, sentence: str) -> None:
-        """Tell all that listen."""
-        self._told.append(sentence)
-        for tell in tuple(self.listeners):
-            tell(sentence)
+# So many of the newest builds say how long the next one may take.
+_COMPARED = 20
 
 
 class Images:
     """Builds on AIME's base images what a request asks for, each content once.
 
-    Builds run in threads of their own, `pool_size` at once.
+    Builds run in threads of their own, `pool_size` at once. `labels` are an admin's own on each image.
     """
 
     def __init__(
@@ -61,26 +39,32 @@ class Images:
         *,
         engine: DockerEngine,
         builder: Builder,
+        ledger: Ledger,
+        logs: BuildLogs,
         hub_version: str,
         runtime_image: str = "",
         base_packages: Sequence[str] = image.DEFAULT_BASE_PACKAGES,
         base_system_packages: Sequence[str] = (),
         use_cases: Mapping[str, Sequence[str]] = image.DEFAULT_USE_CASES,
+        labels: Mapping[str, str] | None = None,
         maintainer: str = "DS01",
         maintainer_id: str = "0",
         pool_size: int = 2,
+        clock: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
     ) -> None:
         self._engine = engine
         self._builder = builder
+        self._ledger = ledger
+        self._logs = logs
         self._hub_version = hub_version
         self._runtime_image = runtime_image
         self._base_packages = tuple(base_packages)
         self._base_system_packages = tuple(base_system_packages)
         self._use_cases = {name: tuple(packages) for name, packages in use_cases.items()}
+        self._extra_labels = dict(labels or {})
         self._maintainer = (maintainer, maintainer_id)
-        self._pool = ThreadPoolExecutor(pool_size, thread_name_prefix="ds01-build")
-        self._lock = threading.Lock()
-        self._builds: dict[_Content, Build] = {}
+        self._queue = BuildQueue(pool_size)
+        self._now = clock
 
     @property
     def use_cases(self) -> tuple[str, ...]:
@@ -88,11 +72,26 @@ class Images:
         return tuple(dict.fromkeys(["none", *self._use_cases]))
 
     def find(self, base: BaseImage, request: ServerRequest) -> BuiltImage | None:
-        """Return the image of `request` on `base` if it was built before; a short call."""
-        local = self._engine.image(base.image)
-        return None if local is None else self._find(_tag(self.spec(base, local.id, request)))
+        """Return the image of `request` if it was built before; a short call.
 
-    def join(self, base: BaseImage, request: ServerRequest, tell: Tell) -> Build:
+        That on the base as it is now, else, unless a rebuild is asked for, the newest on the base as it was.
+        """
+        local = self._engine.image(base.image)
+        spec = self.spec(base, local.id if local else "", request)
+        exact = self._find(_tag(spec)) if local else None
+        if exact is not None or request.rebuild:
+            return exact
+        older = self._engine.images_named(f"{image.content(spec, _read_template())}-*")
+        if not older:
+            return None
+        newest = older[0]
+        return BuiltImage(tag=newest.name, id=newest.id, labels=newest.labels, is_outdated=local is not None)
+
+    def note_use(self, built: BuiltImage, user: str) -> None:
+        """Record that a user's server starts from an image, which is not pruned for a time then."""
+        self._ledger.note_use(ImageUse(tag=built.tag, user=user, last_used_at=self._now()))
+
+    def join(self, base: BaseImage, request: ServerRequest, user: str, tell: Tell) -> Build:
         """Begin to build, or wait with the others who want the same; `leave` it at the end, whichever.
 
         Its future gives the image, or raises:
@@ -106,23 +105,13 @@ class Images:
             request.requirements,
             request.system_packages,
         )
-        with self._lock:
-            build = self._builds.get(content)
-            if build is None:
-                build = self._builds[content] = Build(content)
-                build.future = self._pool.submit(self._make, build, base, request)
-            build.listen(tell)
-        return build
+        return self._queue.join(content, lambda build: self._make(build, base, request, user), tell)
 
     def leave(self, build: Build, tell: Tell) -> None:
         """Wait no longer; a build that nobody waits for ends."""
-        with self._lock:
-            build.listeners.remove(tell)
-            if not build.listeners:
-                del self._builds[build.content]
-                build.given_up.set()
+        self._queue.leave(build, tell)
 
-    def _make(self, build: Build, base: BaseImage, request: ServerRequest) -> BuiltImage:
+    def _make(self, build: Build, base: BaseImage, request: ServerRequest, user: str) -> BuiltImage:
         if build.given_up.is_set():
             raise BuildFailed("The build was given up. Start again.")
         local = self._base(base.image, build.tell, is_hers=bool(request.base_image))
@@ -133,28 +122,73 @@ class Images:
             return found
         probe = self._engine.probe(spec.base)
         image.check_base(spec, probe)
-        build.tell("Building your image. Nobody built this one before; the next start skips this step.")
-        self._builder.build(
-            tag,
-            image.render_dockerfile(spec, probe, _read_template()),
-            image.context_files(spec, probe),
-            _step_teller(build),
-            build.given_up,
+        expected = self._expect(base)
+        build.tell(f"Building your image: nobody built this one before; the next start skips this.{expected}")
+        dockerfile = image.render_dockerfile(spec, probe, _read_template())
+        started = BuildRecord(
+            tag=tag,
+            base=base.image,
+            user=user,
+            summary=_sum_up(base, request),
+            started_at=self._now(),
+            ended_at=self._now(),
+            outcome=BuildOutcome.BUILT,
+            log=f"{self._now():%Y%m%d-%H%M%S}-{tag.rpartition(':')[2]}.log",
         )
-        log.info("built %s on %s", tag, base.image)
+        record = self._run(build, started, dockerfile, image.context_files(spec, probe))
         made = self._find(tag)
         if made is None:
             raise ConfigBroken(
                 "Your image was built and is not where servers run. Please tell your admin.",
                 detail=f"{tag} is not on the Docker Engine of c.DS01.docker_host",
             )
-        return replace(made, was_built=True)
+        return replace(made, build=record)
+
+    def _run(
+        self, build: Build, started: BuildRecord, dockerfile: str, files: Mapping[str, bytes]
+    ) -> BuildRecord:
+        """Build, and record how that went, also when it fails."""
+        reader = ProgressReader()
+        try:
+            with self._logs.write(started.log) as keep:
+
+                def read(line: str) -> None:
+                    keep(line)
+                    step = reader.read(line)
+                    if step is not None and step.state in ("started", "failed"):
+                        build.tell(f"{step}{' failed' if step.state == 'failed' else ''}")
+
+                self._builder.build(started.tag, dockerfile, files, read, build.given_up)
+        except DS01Error as exc:
+            outcome = BuildOutcome.GIVEN_UP if build.given_up.is_set() else BuildOutcome.FAILED
+            self._record(replace(started, outcome=outcome, why=exc.message), reader)
+            raise
+        return self._record(started, reader)
+
+    def _record(self, started: BuildRecord, reader: ProgressReader) -> BuildRecord:
+        steps = reader.layers
+        reused = sum(step.state == "cached" for step in steps)
+        record = replace(started, ended_at=self._now(), steps=len(steps), reused=reused)
+        log.info("build of %s on %s: %s", record.tag, record.base, record.outcome.value)
+        try:
+            self._ledger.write_build(record)
+        except LedgerUnavailable as exc:
+            # What was built is there all the same; without a ledger the start ends at its lease.
+            log.warning("the build of %s is not recorded: %s", record.tag, exc.detail)
+        return record
+
+    def _expect(self, base: BaseImage) -> str:
+        """Return how long it may take, by the last builds on the same base, or ""."""
+        took = [
+            record.duration.total_seconds()
+            for record in self._ledger.builds(limit=_COMPARED)
+            if record.base == base.image and record.outcome is BuildOutcome.BUILT
+        ]
+        return f" The last ones like it took about {describe_duration(median(took))}." if took else ""
 
     def _find(self, tag: str) -> BuiltImage | None:
         built = self._engine.image(tag)
-        if built is None:
-            return None
-        return BuiltImage(tag=tag, id=built.id, was_built=False, labels=built.labels)
+        return None if built is None else BuiltImage(tag=tag, id=built.id, labels=built.labels)
 
     def spec(self, base: BaseImage, base_id: str, request: ServerRequest) -> ImageSpec:
         """Return everything that goes into the image, as a value."""
@@ -183,6 +217,7 @@ class Images:
     def _labels(self, base: BaseImage, request: ServerRequest) -> tuple[tuple[str, str], ...]:
         name, number = self._maintainer
         return (
+            *self._extra_labels.items(),
             ("aime.mlc.BASE_IMAGE", base.image),
             ("aime.mlc.MAINTAINER", name),
             ("aime.mlc.MAINTAINER_ID", number),
@@ -210,13 +245,10 @@ def _read_template() -> str:
     return (template_directory() / "Dockerfile.j2").read_text(encoding="utf-8")
 
 
-def _step_teller(build: Build) -> Callable[[str], None]:
-    """Return a reader of the build's log that tells each step once, when it starts or fails."""
-    reader = ProgressReader()
-
-    def read(line: str) -> None:
-        step = reader.read(line)
-        if step is not None and step.state in ("started", "failed"):
-            build.tell(f"{step}{' failed' if step.state == 'failed' else ''}")
-
-    return read
+def _sum_up(base: BaseImage, request: ServerRequest) -> str:
+    """Return what goes into an image, in a few words."""
+    own = [*request.packages, *request.system_packages]
+    if request.requirements:
+        own.append(f"a file of {len(request.requirements)} requirements")
+    use_case = "" if request.use_case == "none" else f" for {request.use_case}"
+    return f"{base.framework} {base.version}{use_case}{', with ' if own else ''}{', '.join(own)}"

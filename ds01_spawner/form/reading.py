@@ -22,6 +22,7 @@ _LONGEST_LIST = 200 + 1
 _LONGEST_REQUIREMENT = 300
 
 _INTEGERS = frozenset({"gpu_count", "pids_limit"})
+_YES_OR_NO = {"true": True, "false": False}
 _XSRF = "_xsrf"
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
 _DECIMAL = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
@@ -101,6 +102,8 @@ def _read_field(name: str, texts: Sequence[str]) -> object:
         return "\n".join(texts[0].splitlines())[:_LONGEST_TEXT]
     if name in _INTEGERS and _INTEGER.fullmatch(texts[0]):
         return int(texts[0])
+    if name == "rebuild" and texts[0] in _YES_OR_NO:
+        return _YES_OR_NO[texts[0]]
     if name == "cpus" and _DECIMAL.fullmatch(texts[0]):
         return float(texts[0])
     return texts[0][:_LONGEST_TEXT]

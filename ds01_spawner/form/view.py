@@ -29,7 +29,7 @@ from .phrases import count_free, describe_holdings, describe_limits, describe_me
 # What is filled in stands in the folded part of the form, which is then open.
 _FOLDED = frozenset(
     {"framework", "framework_version", "base_image", "use_case"}
-    | {"packages", "system_packages", "requirements"}
+    | {"packages", "system_packages", "requirements", "rebuild"}
     | {"cpus", "memory", "shm_size", "pids_limit"}
     | {"workspace_dir", "data_dir", "models_dir"}
 )
@@ -111,6 +111,7 @@ def render(view: FormView) -> str:
         fields={name: _show(name, value) for name, value in view.values.items()},
         usual=_usual(view)[1],
         opened=any(view.values.get(name) for name in _FOLDED),
+        rebuilds=view.values.get("rebuild") is True,
         most=name_most(view.limits),
         allows_base_image=_allows(view, "allow_custom_base_image"),
         allows_directories=_allows(view, "allow_mount_options"),

@@ -30,9 +30,12 @@ from .gpus import (
 )
 from .images import (
     BaseImage,
+    BuildOutcome,
+    BuildRecord,
     BuiltImage,
     CatalogEntry,
     ImageSpec,
+    ImageUse,
 )
 from .leases import (
     Event,
@@ -70,6 +73,8 @@ __all__ = [
     "Account",
     "Availability",
     "BaseImage",
+    "BuildOutcome",
+    "BuildRecord",
     "BuiltImage",
     "CatalogEntry",
     "Container",
@@ -78,6 +83,7 @@ __all__ = [
     "GpuWish",
     "Holdings",
     "ImageSpec",
+    "ImageUse",
     "Inventory",
     "Lease",
     "LeaseState",

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import Enum
+
+from .gpus import LOCAL_NODE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,11 +58,60 @@ class ImageSpec:
     labels: tuple[tuple[str, str], ...] = ()
 
 
+class BuildOutcome(Enum):
+    """How a build ended."""
+
+    BUILT = "built"
+    FAILED = "failed"
+    GIVEN_UP = "given up"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildRecord:
+    """One build that was tried: what, for whom, how long, and what came of it.
+
+    `summary` is what went in, in a few words; `reused` of its `steps` had been built before; `why` is the
+    sentence that she read when it failed; `log` the name under which its log is kept, "" for none.
+    """
+
+    tag: str
+    base: str
+    user: str
+    summary: str
+    started_at: datetime
+    ended_at: datetime
+    outcome: BuildOutcome
+    steps: int = 0
+    reused: int = 0
+    why: str = ""
+    log: str = ""
+    node: str = LOCAL_NODE
+
+    @property
+    def duration(self) -> timedelta:
+        return self.ended_at - self.started_at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageUse:
+    """That a user's servers ran from an image, and when one of them was started last."""
+
+    tag: str
+    user: str
+    last_used_at: datetime
+    node: str = LOCAL_NODE
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuiltImage:
-    """The image a server runs: its tag and content id, its labels, whether it was built just now."""
+    """The image a server runs: its tag and content id, its labels.
+
+    `is_outdated` means that its base image was pulled anew since. `build` is how it was built if that was
+    just now, None for one that was found.
+    """
 
     tag: str
     id: str
-    was_built: bool
     labels: Mapping[str, str] = field(default_factory=dict)
+    is_outdated: bool = False
+    build: BuildRecord | None = None

@@ -43,7 +43,8 @@ class ServerRequest:
     `gpu_profile` is a MIG profile, `full` or `none`; `gpu_count` is 0 exactly when it is `none`.
     `base_image` is set instead of framework and version when a custom base was allowed. `cpus`,
     `memory`, `shm_size` and `pids_limit` only lower the user's limits. Packages are normalised
-    requirement strings; `requirements` are the lines of an uploaded file, likewise normalised.
+    requirement strings; `requirements` are the lines of an uploaded file, likewise normalised. `rebuild`
+    asks for an image on the base as it is now, where there is one on the base as it was.
     """
 
     profile: str
@@ -56,6 +57,7 @@ class ServerRequest:
     requirements: tuple[str, ...] = ()
     gpu_profile: str = NO_GPU
     gpu_count: int = 0
+    rebuild: bool = False
     cpus: float | None = None
     memory: int | None = None
     shm_size: int | None = None

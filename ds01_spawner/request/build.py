@@ -47,6 +47,7 @@ def build_request(options: UserOptions, profile: Profile | None, defaults: Serve
         requirements=parse_requirements_file(options.requirements, allow_urls=defaults.allow_package_options),
         gpu_profile=gpu_profile,
         gpu_count=gpu_count,
+        rebuild=options.rebuild,
         cpus=options.cpus,
         memory=options.memory,
         shm_size=options.shm_size,

@@ -93,6 +93,7 @@ class UserOptions(BaseModel):
     requirements: Annotated[str, AfterValidator(_bounded)] = ""
     gpu_profile: Text = ""
     gpu_count: Annotated[int, Field(ge=0, le=MOST_GPUS)] | None = None
+    rebuild: bool = False
     cpus: Annotated[float, Field(ge=_LEAST_CPUS, le=_MOST_CPUS)] | None = None
     memory: Annotated[int, BeforeValidator(_read_size), Field(ge=_LEAST_MEMORY, le=_MOST_BYTES)] | None = None
     shm_size: Annotated[int, BeforeValidator(_read_size), Field(ge=1, le=_MOST_BYTES)] | None = None
@@ -110,6 +111,7 @@ _EXPECTED = {
     "system_packages": f'{_A_LIST}, such as ["ffmpeg"]',
     "requirements": f"the text of a requirements file, at most {LONGEST_REQUIREMENTS // 1024} KiB of UTF-8",
     "gpu_count": f"a whole number from 0 to {MOST_GPUS}",
+    "rebuild": "true or false",
     "cpus": f"a number from {_LEAST_CPUS} to {_MOST_CPUS}",
     "memory": 'a size from "6m" to "1024t", such as "8g", or a number of bytes',
     "shm_size": 'a size up to "1024t", such as "2g", or a number of bytes',

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from ..adapters import box, nvml
@@ -112,6 +112,8 @@ class Loop:
     def _prune(self) -> None:
         if time.monotonic() >= self._pruned_at + _PRUNE_SECONDS:
             self._site.core.upkeep.prune()
+            history = timedelta(days=self._site.history_days)
+            self._site.build_logs.prune(datetime.now(timezone.utc) - history)
             self._pruned_at = time.monotonic()
 
     def _ask_hub(self) -> None:

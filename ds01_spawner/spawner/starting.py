@@ -11,6 +11,7 @@ from jupyterhub.utils import random_port
 from tornado.httpclient import AsyncHTTPClient, HTTPError
 
 from .. import mlc
+from ..buildlog import sum_up
 from ..core.leases import Claim, Start
 from ..errors import ServerEnded
 from ..model import BuiltImage
@@ -104,17 +105,16 @@ class StartSteps(Waiting):
 
     async def _ensure_image(self, prepared: assembly.Prepared) -> BuiltImage:
         images = self.site.core.images
-        found = await self._call(images.find, prepared.base, prepared.request)
-        if found is not None:
-            self.tell("The image is there already.", 65)
-            return found
-        build = images.join(prepared.base, prepared.request, self.tell)
-        try:
-            built = await result_of(build.future)
-        finally:
-            images.leave(build, self.tell)
-        self.tell("The image is built." if built.was_built else "Somebody built the image meanwhile.", 65)
-        return built
+        image = await self._call(images.find, prepared.base, prepared.request)
+        if image is None:
+            build = images.join(prepared.base, prepared.request, self._login, self.tell)
+            try:
+                image = await result_of(build.future)
+            finally:
+                images.leave(build, self.tell)
+        self.tell(describe_image(image), 65)
+        await self._call(images.note_use, image, self._login)
+        return image
 
     async def _await_jupyter(self, ip: str, port: int) -> None:
         """Return when the server answers; one that ends, or never does, says why."""
@@ -224,6 +224,19 @@ class StartSteps(Waiting):
         offers, mounts = self.site.core.offers, self._assembled.plan.mounts
         await self._call(assembly.recheck_mounts, offers, self._prepared, mounts)
         await super().start_object()  # type: ignore[misc]
+
+
+def describe_image(image: BuiltImage) -> str:
+    """Return what there is to say of an image that was found or built."""
+    if image.build is not None:
+        seconds = image.build.duration.total_seconds()
+        return sum_up(seconds, steps=image.build.steps, reused=image.build.reused)
+    if image.is_outdated:
+        return (
+            "The image is there already, on an older version of its base image. To build it on the newest "
+            "one, start with “Build on the newest base image”."
+        )
+    return "The image is there already."
 
 
 async def has_answered(url: str) -> bool:

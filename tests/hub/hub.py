@@ -131,6 +131,7 @@ class Hub:
                 "catalog_file": str(self.lab.catalog),
                 "limits_file": str(self.lab.limits),
                 "ledger_url": f"sqlite:///{directory / 'ledger.sqlite'}",
+                "build_log_dir": str(directory / "builds"),
                 "accounts": str(self.lab.accounts),
                 "network_name": self.lab.name,
                 "socket_path": str(directory / "ds01.sock"),

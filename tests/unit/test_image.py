@@ -1,6 +1,7 @@
 """The image as a value: its tag, its Dockerfile and context, and what a base must bring."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from ds01_spawner.image import (
     DEFAULT_USE_CASES,
     BaseProbe,
     check_base,
+    content,
     context_files,
     parse_probe,
     render_dockerfile,
@@ -54,9 +56,15 @@ def layers_of(dockerfile: str) -> list[str]:
 
 def test_equal_specs_have_one_tag() -> None:
     assert tag(replace(FULL), TEMPLATE) == tag(FULL, TEMPLATE)
-    name, _, digits = tag(FULL, TEMPLATE).partition(":")
-    assert (name, len(digits)) == ("ds01/image", 16)
-    assert int(digits, 16) >= 0
+    assert re.fullmatch("ds01/image:[0-9a-f]{16}-[0-9a-f]{12}", tag(FULL, TEMPLATE))
+
+
+def test_an_image_on_another_base_id_has_the_same_content_and_another_tag() -> None:
+    for change in ({"base_id": "sha256:bb"}, {"runtime_id": "sha256:cc"}):
+        other = replace(FULL, **change)
+        assert content(other, TEMPLATE) == content(FULL, TEMPLATE)
+        assert tag(other, TEMPLATE) != tag(FULL, TEMPLATE)
+        assert tag(other, TEMPLATE).startswith(f"{content(FULL, TEMPLATE)}-")
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ import secrets
 import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timezone
+from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -38,6 +40,20 @@ class ImageInfo:
     labels: Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedImage:
+    """A name of a local image, `repository:tag`, and what the image is.
+
+    `size` is in bytes, with the layers that it shares with others.
+    """
+
+    name: str
+    id: str
+    labels: Mapping[str, str]
+    created_at: datetime
+    size: int
+
+
 class ImageCalls(Connection):
     """What is asked about images."""
 
@@ -55,6 +71,24 @@ class ImageCalls(Connection):
             return None
         labels = (found.get("Config") or {}).get("Labels") or {}
         return ImageInfo(id=found["Id"], labels=dict(labels))
+
+    def images_named(self, pattern: str) -> tuple[NamedImage, ...]:
+        """Return the names of local images that match, e.g. `ds01/image:*`, the newest image first."""
+        with translated(f"listing the images {pattern}"):
+            rows = self.client.images(name=pattern)
+        found = [
+            NamedImage(
+                name=name,
+                id=row["Id"],
+                labels=dict(row["Labels"] or {}),
+                created_at=datetime.fromtimestamp(row["Created"], timezone.utc),
+                size=row["Size"],
+            )
+            for row in rows
+            for name in row["RepoTags"] or ()
+            if fnmatchcase(name, pattern)
+        ]
+        return tuple(sorted(found, key=lambda one: one.created_at, reverse=True))
 
     def image_names(self) -> frozenset[str]:
         """Return the names of all local images, `repository:tag`; one image may have several."""

@@ -8,7 +8,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from ...model import Event
-from ..migrations.schema import lease_events, lease_slots, leases
+from ..migrations.schema import builds, image_uses, lease_events, lease_slots, leases
 from .store import Store
 
 
@@ -49,7 +49,9 @@ class History(Store):
         )
 
     def prune(self, before: datetime) -> int:
-        """Forget events and ended leases from before a time; returns how many leases went."""
+        """Forget events, ended leases, builds and uses of images from before a time; returns how many
+        leases went.
+        """
         ended = sa.select(leases.c.id).where(leases.c.released_at < before)
         with self._write() as connection:
             connection.execute(
@@ -58,4 +60,6 @@ class History(Store):
                 )
             )
             connection.execute(sa.delete(lease_slots).where(lease_slots.c.lease_id.in_(ended)))
+            connection.execute(sa.delete(builds).where(builds.c.ended_at < before))
+            connection.execute(sa.delete(image_uses).where(image_uses.c.last_used_at < before))
             return connection.execute(sa.delete(leases).where(leases.c.released_at < before)).rowcount

@@ -17,6 +17,7 @@ from ..migrations import statements
 from ..migrations.schema import leases
 from ..migrations.statements import read_holdings, read_leases
 from .history import History
+from .images import ImageRows
 from .pool import PoolRows, read_view
 from .queue import QueueRows, drop_place, take_place
 from .store import insert_event
@@ -28,7 +29,7 @@ _SECOND = (
 _ENDED = "This server's hold on its GPU and its container has ended. Start the server again."
 
 
-class Ledger(PoolRows, QueueRows, History):
+class Ledger(PoolRows, QueueRows, ImageRows, History):
     """The whole ledger; see `store.Store` for how it is opened and what every method may raise."""
 
     def reserve(

@@ -221,6 +221,34 @@ nodes = sa.Table(
     sa.Column("gpus", sa.JSON, nullable=False),
 )
 
+builds = sa.Table(
+    "builds",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("node", sa.Text, nullable=False),
+    sa.Column("tag", sa.Text, nullable=False, index=True),
+    sa.Column("base", sa.Text, nullable=False),
+    sa.Column("user_name", sa.Text, nullable=False),
+    sa.Column("summary", sa.Text, nullable=False),
+    sa.Column("started_at", UtcDateTime, nullable=False),
+    sa.Column("ended_at", UtcDateTime, nullable=False, index=True),
+    sa.Column("outcome", sa.Text, nullable=False),
+    sa.Column("steps", sa.Integer, nullable=False),
+    sa.Column("reused", sa.Integer, nullable=False),
+    sa.Column("why", sa.Text, nullable=False),
+    sa.Column("log", sa.Text, nullable=False),
+    sa.CheckConstraint("outcome IN ('built', 'failed', 'given up')", name="build_outcome_is_known"),
+)
+
+image_uses = sa.Table(
+    "image_uses",
+    metadata,
+    sa.Column("node", sa.Text, primary_key=True),
+    sa.Column("tag", sa.Text, primary_key=True),
+    sa.Column("user_name", sa.Text, primary_key=True),
+    sa.Column("last_used_at", UtcDateTime, nullable=False),
+)
+
 IS_LIVE = leases.c.state != sa.literal_column("'released'")
 
 
