@@ -1,8 +1,9 @@
 """Which package names a person may write, checked before any of them reaches pip or apt.
 
 What passes is a name with extras, versions and a marker (pip), or a name with a version (apt): never
-an option, a URL, a path or anything that a shell could read as more than one word. Equal wishes come
-out as equal strings, so that they meet in one image.
+an option, a URL, a path or anything that a shell could read as more than one word, and nothing that
+pip or apt read in another way than it was checked. Equal wishes come out as equal strings, so that they
+meet in one image.
 """
 
 from __future__ import annotations
@@ -20,8 +21,16 @@ MAX_SYSTEM_PACKAGES = 100
 MAX_LENGTH = 300
 
 _SHOWN = 60
-# A name that ends in "-" would be a removal to apt.
-_SYSTEM_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]*[a-z0-9+.](?:=[0-9][A-Za-z0-9.+~:-]*)?", re.ASCII)
+# What ends in "-" would be a removal to apt, its version included.
+_SYSTEM_PACKAGE = re.compile(
+    r"[a-z0-9][a-z0-9+.-]*[a-z0-9+](?:=[0-9](?:[A-Za-z0-9.+~:-]*[A-Za-z0-9~])?)?", re.ASCII
+)
+# In its lists pip fills in ${NAME}, joins lines at a backslash, drops what follows " #" and takes " -x" for
+# an option, also between quotes. So a marker compares with plain words.
+_WORD = "[A-Za-z0-9._+*,][A-Za-z0-9._+*,-]*"
+_VALUE = f"(?:{_WORD}(?: {_WORD})*)?"
+_PLAIN = re.compile(rf"""(?:[A-Za-z0-9._, @<>=!~*+\[\]();-]|"{_VALUE}"|'{_VALUE}')*""")
+_URL = re.compile(r"(?:git\+)?https?://[A-Za-z0-9](?:[A-Za-z0-9._~:/?#!&()*+,;=%-]|@(?!-))*")
 _LOCATION = re.compile(r"[.~]|[A-Za-z][A-Za-z0-9+.-]*:|.*[/\\]")
 # pip takes a name that ends like this for a file.
 _ARCHIVE = re.compile(r".*\.(?:whl|zip|tar|tgz|tbz|txz|tlz|tar\.[a-z0-9]+)", re.IGNORECASE)
@@ -43,19 +52,19 @@ def normalise_requirement(text: str, *, allow_urls: bool = False) -> str:
         raise RequestRefused(f"{_show(wanted)} is too long or has control characters. {_ADVICE}")
     if wanted.startswith("-"):
         raise RequestRefused(f"{_show(wanted)} is an option of pip, not a package. {_ADVICE}")
+    if "\\" in wanted:
+        # A marker would read it as an escape.
+        raise RequestRefused(f"{_show(wanted)} has a backslash. {_ADVICE}")
     try:
         requirement = Requirement(wanted)
     except InvalidRequirement as exc:
         is_location = _LOCATION.match(wanted)
         what = "is a URL or a path, not a package" if is_location else "is not the name of a package"
         raise RequestRefused(f"{_show(wanted)} {what}. {_ADVICE}", detail=str(exc)) from exc
-    if _ARCHIVE.fullmatch(requirement.name):
-        raise RequestRefused(f"{_show(wanted)} is the name of a file, not of a package. {_ADVICE}")
-    if requirement.url and not allow_urls:
-        raise RequestRefused(f"{_show(wanted)} installs from a URL, which is not allowed here. {_ADVICE}")
-    if any(specifier.operator == "===" for specifier in requirement.specifier):
-        # pip would take `===x.zip` for a file of that name.
-        raise RequestRefused(f"{_show(wanted)} uses ===; write == and a version instead.")
+    rest = wanted.replace(requirement.url, "", 1) if requirement.url else wanted
+    if _PLAIN.fullmatch(rest) is None:
+        raise RequestRefused(f"{_show(wanted)} compares with something that is no plain word. {_ADVICE}")
+    _check_source(requirement, wanted, allow_urls=allow_urls)
     requirement.name = canonicalize_name(requirement.name)
     return str(requirement)
 
@@ -123,6 +132,21 @@ def check_system_packages(names: Sequence[str], *, limit: int = MAX_SYSTEM_PACKA
     """
     _check_count(names, limit, "system packages")
     return tuple(sorted({check_system_package(name.strip()) for name in names}))
+
+
+def _check_source(requirement: Requirement, wanted: str, *, allow_urls: bool) -> None:
+    """Refuse a requirement that pip would take from anywhere but an index, or a URL that is allowed."""
+    if requirement.url and not allow_urls:
+        raise RequestRefused(f"{_show(wanted)} installs from a URL, which is not allowed here. {_ADVICE}")
+    if requirement.url and _URL.fullmatch(requirement.url) is None:
+        raise RequestRefused(f"{_show(wanted)} has to name its URL as https://… or git+https://….")
+    # pip looks at the end of a name, and of a version that stands behind it.
+    ends = requirement.name, f"{requirement.name}{requirement.specifier}"
+    if not requirement.url and any(map(_ARCHIVE.fullmatch, ends)):
+        raise RequestRefused(f"{_show(wanted)} is the name of a file, not of a package. {_ADVICE}")
+    if any(specifier.operator == "===" for specifier in requirement.specifier):
+        # pip would take `===x.zip` for a file of that name.
+        raise RequestRefused(f"{_show(wanted)} uses ===; write == and a version instead.")
 
 
 _ADVICE = "Write packages by name and version, such as numpy or torch>=2.1."

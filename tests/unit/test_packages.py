@@ -55,11 +55,51 @@ def test_a_name_with_extras_versions_and_marker_has_one_spelling(written: str, n
         "x" * 301,
         "num\u2028py",
         "nümpy",
+        "x==1.0.po\u017ft1",
+        "x==1.0+a.zip",
+        "x[a]==1.0+b.tar.gz",
     ],
 )
 def test_what_is_no_package_name_is_refused(hostile: str) -> None:
     with pytest.raises(RequestRefused):
         normalise_requirement(hostile)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "${HOME}",
+        "$(id)",
+        " --index-url=http://x",
+        "a --index-url=http://x",
+        " -r x",
+        "a #",
+        r"a\n--index-url=http://x",
+        r"a\\",
+        r"\x00",
+        "a\\",
+        "a; x",
+        "<<EOF",
+        "{{ x }}",
+        "\u0430",
+    ],
+)
+def test_a_marker_compares_with_plain_words(value: str) -> None:
+    for quote in ("'", '"'):
+        with pytest.raises(RequestRefused):
+            normalise_requirement(f"x; os_name != {quote}{value}{quote}")
+
+
+def test_a_marker_cannot_leave_its_quotes() -> None:
+    with pytest.raises(RequestRefused, match="no plain word"):
+        normalise_requirement("""x; os_name != 'a" --index-url=http://x "'""")
+
+
+@pytest.mark.parametrize(
+    "marker", ['platform_release >= "5.15.0-91-generic"', 'python_version in "3.10, 3.11"', 'os_name != ""']
+)
+def test_a_marker_that_people_write_passes(marker: str) -> None:
+    assert normalise_requirement(f"x; {marker}") == f"x; {marker}"
 
 
 def test_a_refusal_shows_the_input_shortened_and_escaped() -> None:
@@ -74,6 +114,35 @@ def test_an_admin_may_allow_urls_but_not_options() -> None:
     )
     with pytest.raises(RequestRefused, match="option of pip"):
         normalise_requirement("--pre", allow_urls=True)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "file:///etc/passwd",
+        "git+file:///srv/x",
+        "git+ext::sh",
+        "../x",
+        "-rx",
+        "--index-url=http://x",
+        "https://example.org/x\\",
+        "https://${TOKEN}@example.org/x",
+        "https://-x/y",
+        "git+https://example.org/x@--upload-pack=x",
+        "https://example.org/$(id)",
+        "https://example.org/x ; os_name != ' --hash=md5:aa'",
+    ],
+)
+def test_a_url_that_is_allowed_is_one_of_the_web(url: str) -> None:
+    with pytest.raises(RequestRefused):
+        normalise_requirement(f"x @ {url}", allow_urls=True)
+
+
+def test_a_repository_at_a_commit_may_be_allowed() -> None:
+    url = "git+https://example.org/x.git@v1.0#egg=x"
+    assert normalise_requirement(f"x @ {url} ; os_name == 'posix'", allow_urls=True).endswith(
+        f'{url} ; os_name == "posix"'
+    )
 
 
 def test_equal_wishes_in_any_order_are_equal() -> None:
@@ -126,7 +195,17 @@ def test_a_requirements_file_has_a_limit() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["ffmpeg", "libgl1", "g++", "libstdc++6", "python3.11-dev", "ffmpeg=7:5.1.6-0+deb12u1"]
+    "name",
+    [
+        "ffmpeg",
+        "libgl1",
+        "g++",
+        "libstdc++6",
+        "python3.11-dev",
+        "ffmpeg=7:5.1.6-0+deb12u1",
+        "vim=2",
+        "x11=1~",
+    ],
 )
 def test_a_system_package_is_a_name_and_perhaps_a_version(name: str) -> None:
     assert check_system_package(name) == name
@@ -141,6 +220,11 @@ def test_a_system_package_is_a_name_and_perhaps_a_version(name: str) -> None:
         "-y",
         "--reinstall",
         "foo-",
+        "foo=1-",
+        "foo=1.0-2-",
+        "foo=1+",
+        "foo=1:",
+        "a.",
         "Foo",
         "foo=$(id)",
         "foo=",
