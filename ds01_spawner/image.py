@@ -126,6 +126,17 @@ def parse_probe(text: str) -> BaseProbe:
     )
 
 
+def check_reference(base: str) -> str:
+    """Return `base`, the name of an image such as `ubuntu:24.04`.
+
+    Raises:
+        ImageFailed: it has a character that no such name has.
+    """
+    if _REFERENCE.fullmatch(base) is None:
+        raise ImageFailed(f"{base[:80]!r} is not the name of an image. Choose another base image.")
+    return base
+
+
 def check_base(spec: ImageSpec, probe: BaseProbe) -> None:
     """Refuse, before any build, a base on which the image cannot work.
 
@@ -176,8 +187,7 @@ def render_dockerfile(spec: ImageSpec, probe: BaseProbe, template_text: str) -> 
         ConfigBroken: the runtime image or a label is not valid.
     """
     check_base(spec, probe)
-    if _REFERENCE.fullmatch(spec.base) is None:
-        raise ImageFailed(f"{spec.base[:80]!r} is not the name of an image. Choose another base image.")
+    check_reference(spec.base)
     if spec.runtime_image and _REFERENCE.fullmatch(spec.runtime_image) is None:
         raise ConfigBroken(f"runtime_image: {spec.runtime_image[:80]!r} is not the name of an image.")
     environment = Environment(

@@ -18,6 +18,10 @@ from .model import ALL_DEVICES, DEFAULT_SERVER, Account, Container, Mount
 LABEL = "aime.mlc"
 LEASE_LABEL = f"{LABEL}.DS01_LEASE"
 MANAGED_LABEL = f"{LABEL}.DS01_MANAGED"
+BASE_IMAGE_LABEL = f"{LABEL}.BASE_IMAGE"
+CUSTOM_IMAGE_LABEL = f"{LABEL}.CUSTOM_IMAGE"
+MAINTAINER_LABEL = f"{LABEL}.MAINTAINER"
+MAINTAINER_ID_LABEL = f"{LABEL}.MAINTAINER_ID"
 LOOK_LABEL = f"{LABEL}.DS01_LOOK"
 LOOK_NAME = "ds01-look-"
 """What the names of containers begin with that are made to look into an image."""
@@ -72,8 +76,25 @@ def image_name(container: str, user: str) -> str:
     image that others share. The UID keeps `a-b`/`c` and `a`/`b-c` apart.
     """
     project, _, uid = container.rpartition("._.")
+    return f"{own_image_name(project, user)}:{uid}"
+
+
+def own_image_name(project: str, user: str) -> str:
+    """Return `PROJECT-USER-image`, what DS01 calls the image that a person built herself."""
     safe_user = re.sub(r"[^a-z0-9]+", "-", user.lower()).strip("-") or "user"
-    return f"{project}-{safe_user}-image:{uid}"
+    return f"{project}-{safe_user}-image"
+
+
+def image_labels(
+    *, base: str, maintainer: str, maintainer_id: str, custom_image: str
+) -> tuple[tuple[str, str], ...]:
+    """Return the labels of an image that we build."""
+    return (
+        (BASE_IMAGE_LABEL, base),
+        (MAINTAINER_LABEL, maintainer),
+        (MAINTAINER_ID_LABEL, maintainer_id),
+        (CUSTOM_IMAGE_LABEL, custom_image),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +150,7 @@ def labels(plan: ContainerPlan) -> dict[str, str]:
         f"{LABEL}.MODELS_MOUNT": mounts.get(MODELS, "-"),
         f"{LABEL}.FRAMEWORK": plan.framework,
         f"{LABEL}.GPUS": ";".join(plan.devices) or "-",
-        f"{LABEL}.CUSTOM_IMAGE": plan.custom_image,
+        CUSTOM_IMAGE_LABEL: plan.custom_image,
         MANAGED_LABEL: "true",
         LEASE_LABEL: plan.nonce,
     }

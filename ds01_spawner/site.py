@@ -244,6 +244,20 @@ class DS01(LoggingConfigurable):
         return DockerEngine(docker_host=self.docker_host, pool_size=self.docker_pool_size)
 
     @cached_property
+    def builder(self) -> Builder:
+        """What builds images, as the settings say at the first call."""
+        command = self.docker_command
+        return Builder(
+            docker_command=shlex.split(command) if isinstance(command, str) else list(command),
+            docker_host=self.docker_host,
+            ca_bundle=self.ca_bundle,
+            pip_config=self.pip_config,
+            apt_config=self.apt_config,
+            build_network=self.build_network,
+            timeout=timedelta(seconds=self.build_timeout_seconds),
+        )
+
+    @cached_property
     def build_logs(self) -> BuildLogs:
         """Where the logs of builds are kept."""
         return BuildLogs(Path(self.build_log_dir))
@@ -308,19 +322,9 @@ class DS01(LoggingConfigurable):
         return Core(offers=offers, images=self._images(ledger), leases=leases, upkeep=upkeep, admin=admin)
 
     def _images(self, ledger: Ledger) -> Images:
-        command = self.docker_command
-        builder = Builder(
-            docker_command=shlex.split(command) if isinstance(command, str) else list(command),
-            docker_host=self.docker_host,
-            ca_bundle=self.ca_bundle,
-            pip_config=self.pip_config,
-            apt_config=self.apt_config,
-            build_network=self.build_network,
-            timeout=timedelta(seconds=self.build_timeout_seconds),
-        )
         return Images(
             engine=self.engine,
-            builder=builder,
+            builder=self.builder,
             ledger=ledger,
             logs=self.build_logs,
             hub_version=jupyterhub.__version__,

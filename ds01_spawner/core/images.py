@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from statistics import median
 from typing import TYPE_CHECKING
 
-from .. import image
+from .. import image, mlc
 from ..buildlog import ProgressReader, describe_duration
 from ..errors import BuildFailed, ConfigBroken, DS01Error, ImageFailed, LedgerUnavailable, RequestRefused
 from ..model import BaseImage, BuildOutcome, BuildRecord, BuiltImage, ImageSpec, ImageUse, ServerRequest
@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 # So many of the newest builds say how long the next one may take.
 _COMPARED = 20
+# So much of a log's end reaches a student's page.
+_SHOWN_CHARACTERS = 200_000
 
 
 class Images:
@@ -162,6 +164,8 @@ class Images:
         except DS01Error as exc:
             outcome = BuildOutcome.GIVEN_UP if build.given_up.is_set() else BuildOutcome.FAILED
             self._record(replace(started, outcome=outcome, why=exc.message), reader)
+            if isinstance(exc, BuildFailed):
+                exc.log = self._logs.read(started.log)[-_SHOWN_CHARACTERS:] or exc.detail
             raise
         return self._record(started, reader)
 
@@ -218,10 +222,12 @@ class Images:
         name, number = self._maintainer
         return (
             *self._extra_labels.items(),
-            ("aime.mlc.BASE_IMAGE", base.image),
-            ("aime.mlc.MAINTAINER", name),
-            ("aime.mlc.MAINTAINER_ID", number),
-            ("aime.mlc.CUSTOM_IMAGE", base.image if request.base_image else ""),
+            *mlc.image_labels(
+                base=base.image,
+                maintainer=name,
+                maintainer_id=number,
+                custom_image=base.image if request.base_image else "",
+            ),
         )
 
     def _base(self, reference: str, tell: Tell, *, is_hers: bool) -> ImageInfo:
