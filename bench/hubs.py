@@ -1,0 +1,440 @@
+"""Two real Hubs side by side for the benchmarks: one with stock DockerSpawner, one with DS01Spawner.
+
+Each has a process, a database and a node proxy of its own; ours also has its service, a ledger, limits and
+simulated GPUs. Both start the same image on the same Docker network of the same private Engine, behind an
+init, and remove the container when they stop a server. DS01Spawner built the image; then the notebook
+server in it was replaced by `standin.py`. All else is as shipped.
+
+Guarantees: what is made here is taken away at the end, also on Ctrl-C. A Hub that is not measured is frozen
+with all its processes, so that it does nothing on account of the other one's containers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import docker
+import docker.errors
+import httpx
+import jupyterhub
+
+from ds01_spawner.adapters.engine import DockerEngine
+from ds01_spawner.adapters.ledger import Ledger
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tools"))
+
+import base_image  # noqa: E402
+import engine as private_engine  # noqa: E402
+import proxy  # noqa: E402
+from machine import find_program, run  # noqa: E402
+
+STOCK, OURS = "DockerSpawner", "DS01Spawner"
+# Beyond what people usually have, so that no file of the host belongs to them.
+FIRST_UID = 64301
+# Longer than anything here takes: the Hub then answers a start or a stop when it is through with it.
+PATIENCE_SECONDS = 600
+READY_SECONDS = 60
+END_SECONDS = 25
+# For what a Hub has to look at after it was frozen.
+THAW_SECONDS = 2.0
+SLICES = 7
+LIMITS = """\
+defaults: {max_gpu_slots: 1, max_gpu_slots_per_container: 1, max_containers_per_user: 1, max_cpus: 1,
+  memory: 512m, memory_swap: 512m, shm_size: 64m, pids_limit: 100, gpu_hold_after_stop_h: 0}
+default_group: student
+groups: {student: }
+"""
+HUB_PYTHON = "/opt/ds01/hub/bin/python"
+STANDIN = """\
+FROM {image}
+ENV STANDIN_VERSION={version}
+COPY standin.py /tmp/standin.py
+RUN cd /opt/ds01/hub/lib/python3*/site-packages/jupyterhub && rm -r singleuser && mkdir singleuser && \\
+    touch singleuser/__init__.py && mv /tmp/standin.py singleuser/__main__.py
+"""
+
+
+class BenchError(Exception):
+    """Why nothing can be measured, for the person at the terminal."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lab:
+    """What both Hubs share: a folder, an Engine, and a network of the name `name` with its `gateway`."""
+
+    name: str
+    folder: Path
+    docker_host: str
+    gateway: str
+    people: tuple[str, ...]
+
+    @property
+    def base(self) -> str:
+        """The image on which DS01Spawner builds, by a name of this run's own."""
+        return f"{self.name}:base"
+
+
+class Hub:
+    """One Hub with its people; the times it returns are in seconds."""
+
+    def __init__(self, label: str, lab: Lab, settings: Mapping[str, Mapping[str, object]]) -> None:
+        self.label = label
+        self._lab = lab
+        self._folder = lab.folder / label
+        self._folder.mkdir(mode=0o700)
+        self._log = self._folder / "hub.log"
+        self._ledger_file = self._folder / "ledger.sqlite"
+        self._config = self._folder / "jupyterhub_config.json"
+        self._token = secrets.token_hex(16)
+        port, hub_port, proxy_port = _find_free_ports(3)
+        self.url = f"http://127.0.0.1:{port}"
+        config = self._read_settings(settings)
+        config["JupyterHub"] |= {"bind_url": self.url, "hub_ip": lab.gateway, "hub_port": hub_port}
+        config["ConfigurableHTTPProxy"] = {
+            "command": str(proxy.ensure(ROOT / ".venv")),
+            "api_url": f"http://127.0.0.1:{proxy_port}",
+            "pid_file": str(self._folder / "proxy.pid"),
+        }
+        self._config.write_text(json.dumps(config))
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def _read_settings(self, settings: Mapping[str, Mapping[str, object]]) -> dict[str, dict[str, Any]]:
+        """Return the whole configuration: `settings`, and what every Hub here has."""
+        services: list[dict[str, object]] = [{"name": "bench", "api_token": self._token}]
+        roles = [{"name": "bench", "services": ["bench"], "scopes": ["admin:users", "admin:servers"]}]
+        config: dict[str, dict[str, Any]] = {section: dict(values) for section, values in settings.items()}
+        if self.label == OURS:
+            command = [sys.executable, "-m", "ds01_spawner.service", "--config", str(self._config)]
+            services.append({"name": "ds01", "command": command})
+            scopes = ["list:users", "read:servers", "servers"]
+            roles.append({"name": "ds01", "services": ["ds01"], "scopes": scopes})
+            config["DS01"] |= {
+                "ledger_url": f"sqlite:///{self._ledger_file}",
+                "socket_path": f"{self._folder}/ds01.sock",
+            }
+        config["JupyterHub"] = {
+            "db_url": f"sqlite:///{self._folder / 'jupyterhub.sqlite'}",
+            "cookie_secret_file": str(self._folder / "cookie_secret"),
+            "authenticator_class": "dummy",
+            "spawner_class": "ds01" if self.label == OURS else "docker",
+            "services": services,
+            "load_roles": roles,
+            "tornado_settings": {
+                "slow_spawn_timeout": PATIENCE_SECONDS,
+                "slow_stop_timeout": PATIENCE_SECONDS,
+            },
+        }
+        config["Authenticator"] = {"allow_all": True}
+        return config
+
+    # the process -----------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start it, and return when it answers and knows everybody."""
+        left_out = ("DOCKER_", "JUPYTER", "CONFIGPROXY", "DS01_", "MLC_")
+        environment = {name: text for name, text in os.environ.items() if not name.startswith(left_out)}
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "jupyterhub", "--config", str(self._config)],
+                cwd=self._folder,
+                # DockerSpawner reads there which Engine it is to use.
+                env=environment | {"DOCKER_HOST": self._lab.docker_host},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                # Ctrl-C reaches the benchmark alone, which then ends all in order.
+                start_new_session=True,
+            )
+        self._wait_until(self._answers, "answered")
+        if self.label == OURS:
+            self._wait_until(self._has_read_gpus, "read its GPUs")
+        people = {"usernames": list(self._lab.people)}
+        self._ask("POST", ["/users"], people, expect=(201, 409))
+
+    def _wait_until(self, is_so: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + READY_SECONDS
+        while not is_so():
+            if self._process is None or self._process.poll() is not None or time.monotonic() > deadline:
+                raise BenchError(f"the Hub with {self.label} never {what}. Its log ends:\n{self._log_tail()}")
+            time.sleep(0.1)
+
+    def _answers(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/hub/api/", timeout=5, trust_env=False).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def _has_read_gpus(self) -> bool:
+        ledger = Ledger(f"sqlite:///{self._ledger_file}")
+        try:
+            return ledger.inventory() is not None
+        finally:
+            ledger.close()
+
+    def _log_tail(self) -> str:
+        return "\n".join(self._log.read_text(errors="replace").splitlines()[-25:])
+
+    @contextmanager
+    def awake(self) -> Iterator[None]:
+        """Let it run within the block, having looked at what it missed before; it is frozen after that."""
+        self._signal(signal.SIGCONT)
+        time.sleep(THAW_SECONDS)
+        yield
+        self.freeze()
+
+    def freeze(self) -> None:
+        """Let it do nothing until it is awake again."""
+        self._signal(signal.SIGSTOP)
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        for pid in (self._process.pid, *_list_descendants(self._process.pid)):
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def end(self) -> None:
+        """End it with its proxy and its service, and whatever it started."""
+        if self._process is None or self._process.poll() is not None:
+            return
+        self._signal(signal.SIGCONT)
+        children = _list_descendants(self._process.pid)
+        self._process.terminate()
+        try:
+            self._process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            children |= _list_descendants(self._process.pid)
+            self._process.kill()
+            self._process.wait()
+        for pid in children:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    # servers ---------------------------------------------------------------------------------------
+
+    def start_servers(self, people: Sequence[str], options: Mapping[str, object] | None = None) -> float:
+        """Start a server for each person at once; return the time until the last one answers."""
+        begin = time.perf_counter()
+        body = {"user_options": dict(options)} if options else None
+        self._ask("POST", [f"/users/{name}/server" for name in people], body, expect=(201,))
+        took = time.perf_counter() - begin
+        for name in people:
+            answer = httpx.get(f"{self.url}/user/{name}/api", timeout=10, trust_env=False)
+            if answer.status_code != 200:
+                raise BenchError(f"{name}'s server with {self.label} does not answer: {answer.text}")
+        return took
+
+    def stop_servers(self, people: Sequence[str]) -> float:
+        """Stop the server of each person at once; return the time until the last one is gone."""
+        begin = time.perf_counter()
+        self._ask("DELETE", [f"/users/{name}/server" for name in people], None, expect=(204,))
+        return time.perf_counter() - begin
+
+    def _ask(self, method: str, paths: Sequence[str], body: object, *, expect: tuple[int, ...]) -> None:
+        """Ask the Hub for all `paths` at once, and return when it has answered each."""
+
+        async def ask_all() -> list[httpx.Response]:
+            limits = httpx.Limits(max_connections=None)
+            client = httpx.AsyncClient(
+                base_url=f"{self.url}/hub/api",
+                headers={"Authorization": f"token {self._token}"},
+                limits=limits,
+                timeout=PATIENCE_SECONDS,
+                trust_env=False,
+            )
+            async with client:
+                return await asyncio.gather(*(client.request(method, path, json=body) for path in paths))
+
+        for answer in asyncio.run(ask_all()):
+            if answer.status_code not in expect:
+                raise BenchError(
+                    f"{method} {answer.url} with {self.label}: {answer.status_code} {answer.text}\n"
+                    f"{self._log_tail()}"
+                )
+
+
+@contextmanager
+def two_hubs(servers: int, *, stock: Mapping[str, object] | None = None) -> Iterator[tuple[Hub, Hub, Lab]]:
+    """Yield stock's Hub and ours, both frozen, with as many people as asked for and an image that is ready.
+
+    `stock` are more settings of DockerSpawner.
+    """
+    if os.geteuid() != 0:
+        raise BenchError("DS01Spawner starts servers as other people: run this as root.")
+    with ExitStack() as stack:
+        _raise_on_sigterm(stack)
+        lab = stack.enter_context(_set_up(servers))
+        client = docker.APIClient(base_url=lab.docker_host, version="auto")
+        stack.callback(client.close)
+        stack.callback(_remove_containers, client, lab)
+        ours = Hub(OURS, lab, _our_settings(lab))
+        stack.callback(ours.end)
+        ours.start()
+        image = stack.enter_context(_image(ours, client, lab))
+        plain = Hub(STOCK, lab, _stock_settings(lab, image, stock or {}))
+        stack.callback(plain.end)
+        plain.start()
+        plain.freeze()
+        # Anew, so that nothing which it found out about the image before the change stands.
+        ours.end()
+        ours.start()
+        ours.freeze()
+        yield plain, ours, lab
+
+
+def _stock_settings(lab: Lab, image: str, more: Mapping[str, object]) -> dict[str, dict[str, object]]:
+    settings: dict[str, object] = {
+        "image": image,
+        "cmd": [HUB_PYTHON, "-I", "-m", "jupyterhub.singleuser"],
+        "network_name": lab.name,
+        "use_internal_ip": True,
+        "remove": True,
+        "extra_host_config": {"init": True},
+    }
+    return {"DockerSpawner": settings | dict(more)}
+
+
+def _our_settings(lab: Lab) -> dict[str, dict[str, object]]:
+    catalog, limits, box = lab.folder / "ml_images.repo", lab.folder / "limits.yaml", lab.folder / "gpus.box"
+    catalog.write_text(f"Bench, 1.0, [CUDA_AMPERE], {lab.base}\n")
+    limits.write_text(LIMITS)
+    box.write_text(_describe_gpus(len(lab.people)))
+    site: dict[str, object] = {
+        "inventory": str(box),
+        "device_mode": "none",
+        "catalog_file": str(catalog),
+        "limits_file": str(limits),
+        "accounts": str(lab.folder / "passwd"),
+        "network_name": lab.name,
+        "docker_host": lab.docker_host,
+        "docker_command": find_program("docker"),
+        # What a build needs on a machine behind a proxy of its own.
+        "ca_bundle": ssl.get_default_verify_paths().cafile or "",
+        "base_packages": [],
+        "base_system_packages": [],
+    }
+    server = {"framework": "Bench", "gpu_profile": "1g.10gb", "gpu_count": 1, "allow_custom_base_image": True}
+    return {"DS01": site, "DS01Spawner": server}
+
+
+def _describe_gpus(slots: int) -> str:
+    """Return a box file with at least so many small slices."""
+    lines = ["driver 570.86.10", "cuda 12080"]
+    name = 'name="NVIDIA A100-SXM4-80GB" memory_mib=81920 cc=8.0 mig=on'
+    for gpu in range(-(-slots // SLICES)):
+        lines.append(f"gpu {gpu} uuid=GPU-{gpu:08d}-0000-4000-8000-000000000000 {name}")
+        lines += [
+            f"mig {gpu}:{place} uuid=MIG-{gpu:08d}-0000-5000-8000-{place:012d} profile=1g.10gb "
+            f"gi={7 + place} ci=0 slices=1 memory_mib=9728"
+            for place in range(SLICES)
+        ]
+    return "\n".join((*lines, ""))
+
+
+@contextmanager
+def _set_up(servers: int) -> Iterator[Lab]:
+    """Yield accounts with homes in a folder, an Engine, a base image and a network; gone afterwards."""
+    was_up = private_engine.ask(private_engine.locate(), "/version") is not None
+    docker_host = private_engine.up().docker_host
+    name = f"ds01-bench-{secrets.token_hex(3)}"
+    folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir="/var/tmp"))
+    folder.chmod(0o711)
+    people = {f"bench{number:02d}": FIRST_UID + number for number in range(1, servers + 1)}
+    command = [find_program("docker"), "--host", docker_host]
+    with ExitStack() as stack:
+        if not was_up:
+            stack.callback(private_engine.down)
+        stack.callback(shutil.rmtree, folder)
+        entries = []
+        for person, number in people.items():
+            home = folder / "home" / person
+            home.mkdir(parents=True, mode=0o700)
+            os.chown(home, number, number)
+            entries.append(f"{person}:x:{number}:{number}::{home}:/bin/bash\n")
+        (folder / "home").chmod(0o711)
+        (folder / "passwd").write_text("".join(entries))
+        gateway = DockerEngine(docker_host=docker_host).ensure_network(name)
+        stack.callback(run, [*command, "network", "rm", name])
+        lab = Lab(name=name, folder=folder, docker_host=docker_host, gateway=gateway, people=tuple(people))
+        base_image.ensure(docker_host, [lab.base])
+        stack.callback(run, [*command, "rmi", "--no-prune", lab.base])
+        yield lab
+
+
+@contextmanager
+def _image(ours: Hub, client: docker.APIClient, lab: Lab) -> Iterator[str]:
+    """Let our Hub build its image, and replace the notebook server in it; yields its name."""
+    person = lab.people[:1]
+    ours.start_servers(person)
+    (row,) = client.containers(filters={"network": lab.name})
+    built = client.inspect_image(row["ImageID"])
+    (name,) = (tag for tag in built["RepoTags"] if tag.startswith("ds01/image:"))
+    ours.stop_servers(person)
+    try:
+        with tempfile.TemporaryDirectory(dir=lab.folder) as context:
+            (Path(context) / "Dockerfile").write_text(
+                STANDIN.format(image=name, version=jupyterhub.__version__)
+            )
+            shutil.copy(Path(__file__).with_name("standin.py"), context)
+            command = [find_program("docker"), "--host", lab.docker_host, "build", "--tag", name, context]
+            run(command, env=os.environ | {"DOCKER_BUILDKIT": "1"})
+        yield name
+    finally:
+        for image in (name, built["Id"]):
+            with suppress(docker.errors.NotFound):
+                client.remove_image(image)
+
+
+def _remove_containers(client: docker.APIClient, lab: Lab) -> None:
+    """Remove what runs on our network, and the names that DS01Spawner gave images for it."""
+    for row in client.containers(all=True, filters={"network": lab.name}):
+        with suppress(docker.errors.NotFound):
+            client.remove_container(row["Id"], force=True, v=True)
+    own = tuple(f":{FIRST_UID + number}" for number in range(1, len(lab.people) + 1))
+    for row in client.images():
+        for name in row["RepoTags"] or ():
+            if name.endswith(own):
+                with suppress(docker.errors.NotFound):
+                    client.remove_image(name, noprune=True)
+
+
+def _raise_on_sigterm(stack: ExitStack) -> None:
+    """Let SIGTERM end the run as Ctrl-C does, until the stack is unwound."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, interrupt))
+
+
+def _list_descendants(pid: int) -> set[int]:
+    found: set[int] = set()
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):
+            for child in map(int, task.read_text().split()):
+                found |= {child} | _list_descendants(child)
+    return found
+
+
+def _find_free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
