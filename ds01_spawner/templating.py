@@ -31,6 +31,17 @@ def template_directory() -> Path:
 
 
 @cache
+def read_dockerfile(name: str) -> str:
+    """Return the template of a Dockerfile, with what all of them share in front of it.
+
+    Raises:
+        ConfigBroken: there are no templates.
+    """
+    texts = ((template_directory() / part).read_text(encoding="utf-8") for part in ("macros.j2", name))
+    return "".join(texts)
+
+
+@cache
 def environment() -> Environment:
     """Return the environment: HTML is escaped, a name that is not given is an error.
 

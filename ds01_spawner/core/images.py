@@ -13,7 +13,7 @@ from .. import image, mlc
 from ..buildlog import ProgressReader, describe_duration
 from ..errors import BuildFailed, ConfigBroken, DS01Error, ImageFailed, LedgerUnavailable, RequestRefused
 from ..model import BaseImage, BuildOutcome, BuildRecord, BuiltImage, ImageSpec, ImageUse, ServerRequest
-from ..templating import template_directory
+from ..templating import read_dockerfile
 from .builds import Build, BuildQueue, Tell
 
 if TYPE_CHECKING:
@@ -248,7 +248,7 @@ def _tag(spec: ImageSpec) -> str:
 
 
 def _read_template() -> str:
-    return (template_directory() / "Dockerfile.j2").read_text(encoding="utf-8")
+    return read_dockerfile("Dockerfile.j2")
 
 
 def _sum_up(base: BaseImage, request: ServerRequest) -> str:

@@ -29,13 +29,14 @@ from ds01_spawner.image import (
     tag,
 )
 from ds01_spawner.model import ImageSpec
+from ds01_spawner.templating import read_dockerfile
 
 from ..conftest import PrivateEngine, run_tool
 
 BASE = "aimehub/pytorch-2.8.0-cuda12.6.3:latest"
 NO_PYTHON = "ds01-test/no-python:latest"
 RUNTIME = "ds01-test/runtime:latest"
-TEMPLATE = Path(__file__).parents[2].joinpath("templates", "Dockerfile.j2").read_text(encoding="utf-8")
+TEMPLATE = read_dockerfile("Dockerfile.j2")
 DOCKER = ("/usr/bin/docker",)
 CA_BUNDLE = ssl.get_default_verify_paths().cafile
 pytestmark = pytest.mark.docker

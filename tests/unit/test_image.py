@@ -3,7 +3,6 @@
 import json
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -20,8 +19,9 @@ from ds01_spawner.image import (
     tag,
 )
 from ds01_spawner.model import ImageSpec
+from ds01_spawner.templating import read_dockerfile
 
-TEMPLATE = Path(__file__).parents[2].joinpath("templates", "Dockerfile.j2").read_text(encoding="utf-8")
+TEMPLATE = read_dockerfile("Dockerfile.j2")
 DEBIAN = BaseProbe(
     python="/usr/bin/python3",
     version=(3, 11, 2),
@@ -219,7 +219,9 @@ def test_a_label_that_a_tool_cannot_read_is_refused(label: tuple[str, str]) -> N
         render_dockerfile(replace(PLAIN, labels=(label,)), DEBIAN, TEMPLATE)
 
 
-@pytest.mark.parametrize("line", ["", "-r x", "x\n--index-url=y", " x", "x\r"])
+@pytest.mark.parametrize(
+    "line", ["", "-r x", "x\n--index-url=y", " x", "x\r", "x -r y", "x #", "x\\", "x${A}"]
+)
 def test_a_list_of_packages_holds_no_option_and_no_second_line(line: str) -> None:
     for field in ("base_packages", "use_case_packages", "packages", "requirements", "system_packages"):
         with pytest.raises(ConfigBroken):
