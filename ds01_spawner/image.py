@@ -71,6 +71,7 @@ echo "ds01.end=yes"
 
 _REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}", re.ASCII)
 _PATH = re.compile(r"/[A-Za-z0-9._+/-]{1,254}", re.ASCII)
+_NOT_ONE_NAME = re.compile(r"^[- ]| [-#]|\\|\$\{")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,126}", re.ASCII)
 
 
@@ -204,7 +205,8 @@ def render_dockerfile(spec: ImageSpec, probe: BaseProbe, template_text: str) -> 
         runtime_source=RUNTIME_SOURCE,
         maker_python=probe.python if probe.runs_hub else _RUNTIME_PYTHON,
         kernel_python=_kernel_python(probe),
-        cache_key=hashlib.sha256(spec.base.encode()).hexdigest()[:12],
+        # As long as it is: whoever finds a name with the same key shares the base's cache, and writes to it.
+        cache_key=hashlib.sha256(spec.base.encode()).hexdigest(),
         labels=[_quote_label(key, value) for key, value in spec.labels],
     )
 
@@ -213,7 +215,8 @@ def context_files(spec: ImageSpec, probe: BaseProbe) -> Mapping[str, bytes]:
     """Return the files of the build context, by name: lists of packages and the kernel's description.
 
     Raises:
-        ConfigBroken: the Hub's version is none, or a package is an option or more than one line.
+        ConfigBroken: the Hub's version is none, or a package is an option or more than one line, for pip
+            too, which joins lines at a backslash, fills in ${NAME}, and cuts at " #" and " -".
     """
     try:
         hub_version = Version(spec.hub_version)
@@ -253,7 +256,7 @@ def _digest(value: object, digits: int) -> str:
 def _list_lines(items: Iterable[str]) -> bytes:
     lines = tuple(items)
     for line in lines:
-        if not line.isprintable() or not line or line[0] in "- ":
+        if not line or not line.isprintable() or _NOT_ONE_NAME.search(line):
             raise ConfigBroken(f"{line[:60]!r} in a list of packages is not the name of a package.")
     return "".join(f"{line}\n" for line in lines).encode()
 

@@ -427,3 +427,16 @@ def test_ulimits_are_tried_once_and_known_ones_work(engine: DockerEngine) -> Non
 
 def test_a_base_without_python_is_probed_as_such(engine: DockerEngine) -> None:
     assert engine.probe(BASE).python == ""
+
+
+def test_a_base_that_brings_instructions_of_its_own_is_refused(
+    engine: DockerEngine, client: docker.APIClient, create: Callable[..., str]
+) -> None:
+    changes = ["ONBUILD RUN --mount=type=secret,id=pip_config cp /run/secrets/pip_config /stolen"]
+    image_id = client.commit(create(), changes=changes)["Id"]
+    try:
+        with pytest.raises(ImageFailed, match="ONBUILD") as caught:
+            engine.probe(image_id)
+        assert "/stolen" in caught.value.detail
+    finally:
+        client.remove_image(image_id)

@@ -141,7 +141,19 @@ class ImageCalls(Connection):
             log.warning("the tag %s stays: %s", name, exc.detail)
 
     def probe(self, reference: str) -> BaseProbe:
-        """Return what a base image offers (Python, pip, …), by running a script in it without network."""
+        """Return what a base image offers (Python, pip, …), by running a script in it without network.
+
+        Raises:
+            ImageFailed: it has ONBUILD instructions: they would run in our build, with the site's secrets.
+        """
+        with translated(f"looking into the image {reference}"):
+            config = self.client.inspect_image(reference).get("Config") or {}
+        if config.get("OnBuild"):
+            raise ImageFailed(
+                f"The base image {reference} has ONBUILD instructions of its own, which are not run here. "
+                "Choose another base image.",
+                detail=str(config["OnBuild"])[:2000],
+            )
         output = self._run(reference, PROBE_SCRIPT)
         return parse_probe(output)
 
