@@ -4,7 +4,8 @@ Debian 12's own Docker is 20.10, which has no CDI; what runs with NVIDIA's older
 one, as it is installed. Debian 13's `docker.io` and `containerd` run on
 Debian 12 as they are; only its `runc` wants a newer glibc, so the machine's own is used. The packages
 come through apt, signed and checked, under an apt configuration of their own: the machine's package
-lists and its dpkg never hear of them.
+lists and its dpkg never hear of them. So do programs that tests run: buildx, and a registry whose package
+would start it for everybody.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from machine import CACHE, KEYRING, SUITE, ToolError, read_apt_sources, run
@@ -26,21 +28,34 @@ PROGRAMS = (
     "usr/bin/ctr",
 )
 BINARIES = CACHE / "engine" / "bin"
+TEST_PACKAGES = ("docker-buildx", "docker-registry")
+TEST_PROGRAMS = ("usr/libexec/docker/cli-plugins/docker-buildx", "usr/bin/docker-registry")
+TEST_BINARIES = CACHE / "test-programs"
 DEBIANS_VERSION = "20.10."
 
 
 def ensure_binaries(directory: Path = BINARIES) -> Path:
     """Return the folder with the Engine's programs, fetched once (about 55 MB, 10 seconds)."""
-    if all((directory / Path(program).name).exists() for program in PROGRAMS):
+    return _ensure(directory, PACKAGES, PROGRAMS)
+
+
+def ensure_test_programs(directory: Path = TEST_BINARIES) -> Path:
+    """Return the folder with `docker-buildx` and `docker-registry`, fetched once (about 20 MB)."""
+    return _ensure(directory, TEST_PACKAGES, TEST_PROGRAMS)
+
+
+def _ensure(directory: Path, packages: Sequence[str], programs: Sequence[str]) -> Path:
+    """Return `directory` with the `programs` of Debian 13's `packages` in it."""
+    if all((directory / Path(program).name).exists() for program in programs):
         return directory
     directory.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=directory.parent) as scratch:
         unpacked = Path(scratch) / "unpacked"
-        for package in _download_packages(Path(scratch)):
+        for package in _download(Path(scratch), packages):
             run(["dpkg", "-x", package, unpacked])
         chosen = Path(scratch) / "bin"
         chosen.mkdir()
-        for program in PROGRAMS:
+        for program in programs:
             shutil.move(unpacked / program, chosen / Path(program).name)
         # One rename at the end: a download that was cut off leaves no half-filled folder.
         shutil.rmtree(directory, ignore_errors=True)
@@ -58,13 +73,13 @@ def check_debian_engine(path: str) -> None:
         )
 
 
-def _download_packages(scratch: Path) -> list[Path]:
+def _download(scratch: Path, names: Sequence[str]) -> list[Path]:
     env = os.environ | {"APT_CONFIG": str(_write_apt_config(scratch))}
     run(["apt-get", "update"], env=env)
-    run(["apt-get", "download", *PACKAGES], env=env, cwd=scratch)
+    run(["apt-get", "download", *names], env=env, cwd=scratch)
     packages = sorted(scratch.glob("*.deb"))
-    if len(packages) != len(PACKAGES):
-        raise ToolError(f"The machine's Debian mirror has no {' and '.join(PACKAGES)} in {ENGINE_SUITE}.")
+    if len(packages) != len(names):
+        raise ToolError(f"The machine's Debian mirror has no {' and '.join(names)} in {ENGINE_SUITE}.")
     return packages
 
 

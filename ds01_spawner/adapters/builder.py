@@ -1,8 +1,10 @@
 """Builds images with BuildKit through the `docker build` command, which docker-py has no call for.
 
 A build gets an argument list, a context in a directory of its own and the site's settings as secrets,
-which never reach a layer. A tag appears only on an image that is complete. Several builds may run at
-once, each in the thread that asked for it; a build that is given up leaves no process behind.
+which never reach a layer. Proxies, whose addresses may hold a password, are build arguments that BuildKit
+knows and keeps out of images; they stand in the environment of the command alone, and no line of the log
+shows who they log in as. A tag appears only on an image that is complete. Several builds may run at once,
+each in the thread that asked for it; a build that is given up leaves no process behind.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 
 from ds01_spawner.buildlog import LAYERS, explain_failure
@@ -26,8 +29,14 @@ from ds01_spawner.errors import BuildFailed, ConfigBroken, DS01Error, EngineUnav
 TAIL_LINES = 400
 # BuildKit refuses a bigger secret only in the middle of the build.
 MAX_SECRET_BYTES = 500 * 1024
+PROXIES = ("http_proxy", "https_proxy", "no_proxy")
 _WATCH_SECONDS = 0.5
 _GRACE_SECONDS = 10.0
+_HELP_SECONDS = 30.0
+# Of cgroup v2, and of the v1 controller that a limit of memory is set in.
+_CGROUP_ROOTS = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/memory"))
+_SLICE = re.compile(r"[A-Za-z0-9_.:]+(?:-[A-Za-z0-9_.:]+)*\.slice", re.ASCII)
+_CGROUP = re.compile(r"(?:/[A-Za-z0-9_.:-]+)+", re.ASCII)
 
 _NO_BUILDKIT = re.compile(
     r"buildx component is missing|BuildKit is enabled but|unknown flag: --(?:progress|secret|iidfile)|"
@@ -45,8 +54,9 @@ class Builder:
     `docker_command` is the command with its leading arguments, e.g. `("/usr/bin/docker",)`;
     `docker_host` a URL such as `unix:///run/docker.sock`, "" for what the environment says.
     `ca_bundle`, `pip_config` and `apt_config` are files of the host, None or "" for none;
-    `build_network` is `default`, `host`, `none` or "" (the engine's choice). A build that takes longer
-    than `timeout` is ended.
+    `build_network` is `default`, `host`, `none` or "" (the engine's choice). `proxies` has some of `PROXIES`.
+    `cgroup_parent` is a systemd slice (`ds01-build.slice`) or the path of a cgroup (`/builds`) that exists on
+    this machine; steps run below it. A build that takes longer than `timeout` is ended.
     """
 
     def __init__(
@@ -58,6 +68,8 @@ class Builder:
         pip_config: Path | str | None = None,
         apt_config: Path | str | None = None,
         build_network: str = "",
+        proxies: Mapping[str, str] | None = None,
+        cgroup_parent: str = "",
         timeout: timedelta = timedelta(hours=1),
     ) -> None:
         self._command = tuple(docker_command)
@@ -65,6 +77,10 @@ class Builder:
         secrets = {"ca_bundle": ca_bundle, "pip_config": pip_config, "apt_config": apt_config}
         self._secrets = {name: Path(path) for name, path in secrets.items() if path}
         self._network = build_network
+        set_proxies = {name: value for name, value in (proxies or {}).items() if value}
+        # Programs disagree about the spelling.
+        self._proxies = set_proxies | {name.upper(): value for name, value in set_proxies.items()}
+        self._cgroup_parent = cgroup_parent
         self._timeout = timeout
 
     def build(
@@ -84,7 +100,7 @@ class Builder:
             ConfigBroken: the command cannot build with BuildKit, or a file of the site is missing.
             EngineUnavailable: Docker does not answer.
         """
-        secrets = self._list_secrets()
+        settings = self._list_settings()
         with tempfile.TemporaryDirectory(prefix="ds01-build-") as directory:
             context = Path(directory, "context")
             _write_files(context, context_files)
@@ -92,9 +108,43 @@ class Builder:
             image_id = Path(directory, "image-id")
             arguments = [*self._command, "build", "--progress=plain", "--tag", tag]
             arguments += ["--iidfile", str(image_id), "--file", str(Path(directory, "Dockerfile"))]
-            arguments += [f"--network={self._network}"] if self._network else []
-            self._run([*arguments, *secrets, str(context)], on_line, given_up)
+            self._run([*arguments, *settings, str(context)], on_line, given_up)
             return image_id.read_text(encoding="ascii").strip()
+
+    def _list_settings(self) -> list[str]:
+        """Return the arguments that are the same for every build of the site."""
+        arguments = [f"--network={self._network}"] if self._network else []
+        if self._cgroup_parent:
+            arguments.append(f"--cgroup-parent={self._require_cgroup()}")
+        for name in self._proxies:
+            # Without a value: docker takes it from its environment, which only root can read.
+            arguments += ["--build-arg", name]
+        return arguments + self._list_secrets()
+
+    def _require_cgroup(self) -> str:
+        """Return the path of the cgroup for builds; where its limits would not hold, nothing is built."""
+        path = _cgroup_path(self._cgroup_parent)
+        if not any((root / path[1:]).is_dir() for root in _CGROUP_ROOTS):
+            raise _site_error(
+                f"build_cgroup_parent: this machine has no cgroup {path}; start what makes it, "
+                "as in: systemctl enable --now ds01-build.slice"
+            )
+        if not self._has_buildx:
+            raise _site_error(
+                "build_cgroup_parent: the docker of docker_command builds without buildx, and then no cgroup "
+                "can be asked for; install the docker-buildx-plugin, or leave the trait empty"
+            )
+        return path
+
+    @cached_property
+    def _has_buildx(self) -> bool:
+        """Whether the command builds with buildx; without it `--cgroup-parent` is taken and ignored."""
+        asked = [*self._command, "build", "--help"]
+        try:
+            said = subprocess.run(asked, capture_output=True, text=True, timeout=_HELP_SECONDS).stdout
+        except (OSError, subprocess.TimeoutExpired) as exc:
+            raise _site_error(f"docker_command: {self._command[0]} cannot be run", str(exc)) from exc
+        return "buildx build" in said
 
     def _list_secrets(self) -> list[str]:
         arguments: list[str] = []
@@ -120,7 +170,7 @@ class Builder:
         watcher.start()
         try:
             for line in process.stdout or ():
-                tail.append(line.rstrip("\n"))
+                tail.append(self._conceal(line.rstrip("\n")))
                 on_line(tail[-1])
             process.wait()
         finally:
@@ -138,6 +188,13 @@ class Builder:
             )
         raise _translate(tail)
 
+    def _conceal(self, line: str) -> str:
+        """Take out of a line of the log as whom the proxies are logged in to."""
+        for value in self._proxies.values():
+            login, at, _ = value.rpartition("://")[2].rpartition("@")
+            line = line.replace(login + at, "***@") if at else line
+        return line
+
     def _watch(
         self, process: subprocess.Popen[str], given_up: threading.Event, is_over_time: threading.Event
     ) -> None:
@@ -150,7 +207,7 @@ class Builder:
         _end(process)
 
     def _start(self, arguments: Sequence[str]) -> subprocess.Popen[str]:
-        environment = {**os.environ, "DOCKER_BUILDKIT": "1"}
+        environment = {**os.environ, **self._proxies, "DOCKER_BUILDKIT": "1"}
         if self._docker_host:
             environment["DOCKER_HOST"] = self._docker_host
         if "DOCKER_HOST" in environment:
@@ -170,6 +227,20 @@ class Builder:
             )
         except OSError as exc:
             raise _site_error(f"docker_command: {self._command[0]} cannot be run", str(exc)) from exc
+
+
+def _cgroup_path(parent: str) -> str:
+    """Return where a cgroup lies, e.g. /ds01.slice/ds01-build.slice for ds01-build.slice.
+
+    A slice is given to BuildKit by its path: it starts runc without runc's knowledge of systemd, also where
+    dockerd itself works with systemd. https://github.com/docker/buildx/issues/2903
+    """
+    if _SLICE.fullmatch(parent):
+        parts = parent.removesuffix(".slice").split("-")
+        return "".join(f"/{'-'.join(parts[:end])}.slice" for end in range(1, len(parts) + 1))
+    if _CGROUP.fullmatch(parent) is None or ".." in parent:
+        raise _site_error(f"build_cgroup_parent: {parent[:80]!r} is neither a slice nor the path of a cgroup")
+    return parent
 
 
 def _write_files(context: Path, files: Mapping[str, bytes]) -> None:
