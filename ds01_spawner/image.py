@@ -207,7 +207,7 @@ def render_dockerfile(spec: ImageSpec, probe: BaseProbe, template_text: str) -> 
         kernel_python=_kernel_python(probe),
         # As long as it is: whoever finds a name with the same key shares the base's cache, and writes to it.
         cache_key=hashlib.sha256(spec.base.encode()).hexdigest(),
-        labels=[_quote_label(key, value) for key, value in spec.labels],
+        labels=[quote_label(key, value) for key, value in spec.labels],
     )
 
 
@@ -241,6 +241,20 @@ def context_files(spec: ImageSpec, probe: BaseProbe) -> Mapping[str, bytes]:
     }
 
 
+def quote_label(key: str, value: str) -> str:
+    """Return `"key"="value"` as a Dockerfile reads it back.
+
+    Raises:
+        ConfigBroken: one of them cannot be in a label.
+    """
+    if _LABEL.fullmatch(key) is None or not value.isprintable():
+        raise ConfigBroken(f"The label {key[:60]!r} of images, or its value, has characters it may not have.")
+    if "," in value:
+        raise ConfigBroken(f"The label {key} has a comma in its value, which mlc list cannot read. Use ';'.")
+    escaped = re.sub(r'([\\"$])', r"\\\1", value)
+    return f'"{key}"="{escaped}"'
+
+
 _RUNTIME_PYTHON = "/opt/ds01/python/bin/python3"
 _KERNEL_ENVIRONMENT_PYTHON = "/opt/ds01/kernel/bin/python"
 
@@ -259,13 +273,3 @@ def _list_lines(items: Iterable[str]) -> bytes:
         if not line or not line.isprintable() or _NOT_ONE_NAME.search(line):
             raise ConfigBroken(f"{line[:60]!r} in a list of packages is not the name of a package.")
     return "".join(f"{line}\n" for line in lines).encode()
-
-
-def _quote_label(key: str, value: str) -> str:
-    """Return `"key"="value"` as a Dockerfile reads it back."""
-    if _LABEL.fullmatch(key) is None or not value.isprintable():
-        raise ConfigBroken(f"The label {key[:60]!r} of images, or its value, has characters it may not have.")
-    if "," in value:
-        raise ConfigBroken(f"The label {key} has a comma in its value, which mlc list cannot read. Use ';'.")
-    escaped = re.sub(r'([\\"$])', r"\\\1", value)
-    return f'"{key}"="{escaped}"'

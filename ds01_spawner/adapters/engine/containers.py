@@ -63,6 +63,12 @@ class DockerEngine(ImageCalls):
         found = [self.container(row["Id"]) for row in rows]
         return tuple(container for container in found if container is not None)
 
+    def users_of(self, image_id: str) -> tuple[str, ...]:
+        """Return the names of the containers that were made from an image, stopped ones too."""
+        with translated("listing containers"):
+            rows = self.client.containers(all=True)
+        return tuple(sorted(_own_name(row["Names"]) for row in rows if row["ImageID"] == image_id))
+
     def snapshot(self) -> tuple[Container, ...]:
         """Return all containers, stopped ones too: one call, and one more for each that is new.
 

@@ -140,6 +140,19 @@ class ImageCalls(Connection):
             # Somebody else runs a container of it, and it is the image's only name.
             log.warning("the tag %s stays: %s", name, exc.detail)
 
+    def remove_nameless(self, image_id: str) -> None:
+        """Remove an image that has no name any more and no container; any other stays."""
+        try:
+            with translated(f"removing the image {image_id}"):
+                if not self.client.inspect_image(image_id)["RepoTags"]:
+                    self.client.remove_image(image_id)
+        except docker.errors.NotFound:
+            log.debug("the image %s has gone already", image_id)
+        except EngineUnavailable as exc:
+            if getattr(exc.__cause__, "status_code", None) != 409:
+                raise
+            log.debug("the image %s is used: %s", image_id, exc.detail)
+
     def probe(self, reference: str) -> BaseProbe:
         """Return what a base image offers (Python, pip, …), by running a script in it without network.
 
