@@ -177,7 +177,29 @@ def content(spec: ImageSpec, template_text: str) -> str:
 
 def tag(spec: ImageSpec, template_text: str) -> str:
     """Return `<content>-<12 hex digits>`, the name of the image that `spec` and the template make."""
-    return f"{content(spec, template_text)}-{_digest([spec.base_id, spec.runtime_id], 12)}"
+    return f"{content(spec, template_text)}-{on_base(spec.base_id, spec.runtime_id)}"
+
+
+def on_base(base_id: str, runtime_id: str) -> str:
+    """Return the 12 hex digits that end the name of every image on this base, with this runtime."""
+    return _digest([base_id, runtime_id], 12)
+
+
+def abbreviate(name: str) -> str:
+    """Return the name of an image as a person writes it, e.g. `0f3a99c1-27bd`: the beginnings of both parts."""
+    content_digits, _, base_digits = name.removeprefix(f"{REPOSITORY}:").partition("-")
+    return f"{content_digits[:8]}-{base_digits[:4]}".rstrip("-")
+
+
+def find_named(text: str, names: Iterable[str]) -> tuple[str, ...]:
+    """Return those of `names` that `text` may mean: a whole name, or beginnings of its one or both parts."""
+    wanted = text.strip().removeprefix(f"{REPOSITORY}:").partition("-")
+    found = []
+    for name in dict.fromkeys(names):
+        parts = name.removeprefix(f"{REPOSITORY}:").partition("-")
+        if wanted[0] and parts[0].startswith(wanted[0]) and parts[2].startswith(wanted[2]):
+            found.append(name)
+    return tuple(found)
 
 
 def render_dockerfile(spec: ImageSpec, probe: BaseProbe, template_text: str) -> str:

@@ -89,6 +89,11 @@ class Images:
         newest = older[0]
         return BuiltImage(tag=newest.name, id=newest.id, labels=newest.labels, is_outdated=local is not None)
 
+    def on_base(self, base: str) -> str:
+        """Return how the names of all images on a base end as it is now, "" if it is not here."""
+        local = self._engine.image(base)
+        return image.on_base(local.id, self._runtime_id()) if local else ""
+
     def note_use(self, built: BuiltImage, user: str) -> None:
         """Record that a user's server starts from an image, which is not pruned for a time then."""
         self._ledger.note_use(ImageUse(tag=built.tag, user=user, last_used_at=self._now()))
@@ -201,13 +206,12 @@ class Images:
                 f"The use case {request.use_case!r} does not exist. "
                 f"Choose one of {', '.join(self.use_cases)}."
             )
-        runtime = self._engine.image(self._runtime_image) if self._runtime_image else None
         return ImageSpec(
             base=base.image,
             base_id=base_id,
             hub_version=self._hub_version,
             runtime_image=self._runtime_image,
-            runtime_id=runtime.id if runtime else "",
+            runtime_id=self._runtime_id(),
             base_packages=self._base_packages,
             base_system_packages=self._base_system_packages,
             use_case=request.use_case,
@@ -217,6 +221,10 @@ class Images:
             system_packages=request.system_packages,
             labels=self._labels(base, request),
         )
+
+    def _runtime_id(self) -> str:
+        runtime = self._engine.image(self._runtime_image) if self._runtime_image else None
+        return runtime.id if runtime else ""
 
     def _labels(self, base: BaseImage, request: ServerRequest) -> tuple[tuple[str, str], ...]:
         name, number = self._maintainer
