@@ -17,16 +17,19 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from ..errors import ConfigBroken, DS01Error
-from . import catalog, gpu, limits, reconcile
+from . import catalog, gpu, image, limits, reconcile
+from .questions import Abandoned
 from .sources import find_config, find_sources
 
 _DONE, _FAILED, _MISUSED = 0, 1, 2
+_LEFT = 128 + signal.SIGINT
 
 _EPILOG = """\
 exit status:
   0  done
   1  it could not be done; what happened and what to do next is on stderr
   2  the arguments, or the file named by --config, cannot be used
+  130  it was left by Ctrl-C, or the answers ended before the questions did
 
 Without --config, --catalog and --limits, the files are searched where AIME and
 DS01 install them. `gpu` and `reconcile` need the Hub's settings: --config, else
@@ -66,6 +69,9 @@ def _run(options: argparse.Namespace) -> int:
         options.run(options, sources)
     except DS01Error as error:
         return _report(error, _FAILED)
+    except (Abandoned, KeyboardInterrupt) as left:
+        print(f"ds01: {str(left) or 'Ended.'}", file=sys.stderr)
+        return _LEFT
     return _DONE
 
 
@@ -99,6 +105,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action=_ShowVersion, nargs=0, help="show the version, and exit")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     catalog.add_commands(commands, files)
+    image.add_commands(commands, files)
     limits.add_command(commands, files)
     gpu.add_commands(commands, files)
     reconcile.add_command(commands, files)
