@@ -186,7 +186,7 @@ def on_base(base_id: str, runtime_id: str) -> str:
 
 
 def abbreviate(name: str) -> str:
-    """Return the name of an image as a person writes it, e.g. `0f3a99c1-27bd`: the beginnings of both parts."""
+    """Return the name of an image in short, e.g. `0f3a99c1-27bd`: the beginnings of both its parts."""
     content_digits, _, base_digits = name.removeprefix(f"{REPOSITORY}:").partition("-")
     return f"{content_digits[:8]}-{base_digits[:4]}".rstrip("-")
 

@@ -16,6 +16,7 @@ from ..model import ServerDefaults
 from .build import build_request
 from .options import Unlisted, UserOptions, parse_options
 from .profiles import find_profile, overrides_for, parse_profiles, visible_profiles
+from .starts import starts_of
 
 __all__ = [
     "ServerDefaults",
@@ -26,5 +27,6 @@ __all__ = [
     "overrides_for",
     "parse_options",
     "parse_profiles",
+    "starts_of",
     "visible_profiles",
 ]
