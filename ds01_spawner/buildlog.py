@@ -54,11 +54,15 @@ class BuildStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildFailure:
-    """Why a build failed: the layer, a sentence with what to do, and the lines of the log that matter."""
+    """Why a build failed: the layer, a sentence with what to do, and the lines of the log that matter.
+
+    `cause` is one of the words in `_CAUSES`, "" when it is not known.
+    """
 
     layer: str
     sentence: str
     lines: tuple[str, ...]
+    cause: str = ""
 
 
 class ProgressReader:
@@ -110,11 +114,11 @@ def explain_failure(log: Sequence[str]) -> BuildFailure:
     layer = next((_name_layer(m[1]) for m in map(_FAILED.fullmatch, reversed(lines)) if m), "")
     output = list(dict.fromkeys(line for line in lines if line.strip() and "layer=" not in line))
     text = "\n".join(output)
-    for pattern, explain in _CAUSES:
+    for cause, pattern, explain in _CAUSES:
         match = re.search(pattern, text, flags=re.MULTILINE)
         if match is not None:
             shown = _lines_around(text, match)
-            return BuildFailure(layer=layer, sentence=explain(match, text), lines=shown)
+            return BuildFailure(layer=layer, sentence=explain(match, text), lines=shown, cause=cause)
     errors = [line for line in output if re.search(r"\berror\b|^E: ", line, flags=re.IGNORECASE)]
     sentence = "This step failed. Read the log, change what you asked for, and start again."
     return BuildFailure(layer=layer, sentence=sentence, lines=tuple((errors or output)[-_SHOWN_LINES:]))
@@ -156,7 +160,8 @@ def _explain_missing(match: re.Match[str], _text: str) -> str:
 
 
 def _explain_missing_system(match: re.Match[str], _text: str) -> str:
-    return f"There is no system package {match[1] or match[2]} in this image's sources. Check its name."
+    name = next(filter(None, match.groups()))
+    return f"There is no system package {name} in this image's sources. Check its name."
 
 
 def _explain_compile(match: re.Match[str], _text: str) -> str:
@@ -189,17 +194,23 @@ def _explain_base(_match: re.Match[str], _text: str) -> str:
 # In this order: a full disk or a dead network also makes pip say that there is no such package, and
 # a network that came back leaves its warnings in front of a conflict.
 _CAUSES = (
-    (r"Cannot install .* because these package versions have conflict\w*.*", _explain_conflict),
-    (r"No space left on device", _explain_disk),
-    (r"CERTIFICATE_VERIFY_FAILED|certificate verif\w+ failed", _explain_certificate),
+    ("conflict", r"Cannot install .* because these package versions have conflict\w*.*", _explain_conflict),
+    ("disk", r"No space left on device", _explain_disk),
+    ("certificate", r"CERTIFICATE_VERIFY_FAILED|certificate verif\w+ failed", _explain_certificate),
     (
+        "network",
         r"Temporary failure (?:in name resolution|resolving)|Failed to establish a new connection|"
-        r"Could not connect to|Connection (?:refused|reset by peer|timed out)|Network is unreachable",
+        r"Could not connect to|Connection (?:refused|reset by peer|timed out)|Network is unreachable|Read timed out",
         _explain_network,
     ),
-    (r"No matching distribution found for (.+)", _explain_missing),
-    (r"E: Unable to locate package (\S+)|E: Version \S+ for '(\S+)' was not found", _explain_missing_system),
-    (r"(?:Failed building wheel for|Failed to build(?! installable)) (\S+)", _explain_compile),
-    (re.escape(KERNEL_BROKEN), _explain_kernel),
-    (r"failed to resolve source metadata|pull access denied|manifest unknown", _explain_base),
+    ("missing", r"No matching distribution found for (.+)", _explain_missing),
+    (
+        "missing system package",
+        r"E: Unable to locate package (\S+)|E: Version \S+ for '(\S+)' was not found|"
+        r"E: Package '(\S+)' has no installation candidate",
+        _explain_missing_system,
+    ),
+    ("compilation", r"(?:Failed building wheel for|Failed to build(?! installable)) (\S+)", _explain_compile),
+    ("kernel", re.escape(KERNEL_BROKEN), _explain_kernel),
+    ("base", r"failed to resolve source metadata|pull access denied|manifest unknown", _explain_base),
 )

@@ -36,6 +36,7 @@ from .images import (
     CatalogEntry,
     ImageSpec,
     ImageUse,
+    PackageProblem,
 )
 from .leases import (
     Event,
@@ -93,6 +94,7 @@ __all__ = [
     "MarkKind",
     "Mount",
     "MountWish",
+    "PackageProblem",
     "Profile",
     "ProfileChoice",
     "ProfileOption",

@@ -58,6 +58,21 @@ class ImageSpec:
     labels: tuple[tuple[str, str], ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackageProblem:
+    """Why an image with what she asked for cannot be built, found out before the build.
+
+    `field` is the option that it belongs to: packages, requirements or system_packages. `package` is what
+    is written there, `sentence` says why and what to try. `is_buildable` means that pip would build it,
+    with something in the image that does not work any more.
+    """
+
+    field: str
+    package: str
+    sentence: str
+    is_buildable: bool = False
+
+
 class BuildOutcome(Enum):
     """How a build ended."""
 
