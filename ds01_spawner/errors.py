@@ -4,7 +4,8 @@ DS01Error                     base; `str(error)` is for the student, `detail` fo
 ├── RequestRefused            400: what she asked for is not possible as written
 │   ├── NotAllowed            her profile or group does not allow it
 │   ├── LimitExceeded         her limits do not allow it on top of what she holds
-│   └── MountRefused          a directory she may not have in her container
+│   ├── MountRefused          a directory she may not have in her container
+│   └── PackageRefused        a package that cannot be had, found before the build
 ├── NothingFree               503: no suitable slot is free now
 │   ├── QueueFull             503: and as many wait as may wait
 │   └── WaitedTooLong         503: and none came free in the time that one may wait
@@ -13,6 +14,7 @@ DS01Error                     base; `str(error)` is for the student, `detail` fo
 ├── ServerEnded               400: Jupyter ended before it answered
 ├── ImageFailed               503: the image could not be resolved or built
 │   ├── UnknownFramework      400: the catalog has nothing under that name
+│   ├── RegistryUnavailable   503: the registry of base images does not answer
 │   └── BuildFailed           400: a step of the build failed
 └── SiteBroken                503: something the admin has to mend
     ├── CatalogBroken         the catalog cannot be read
@@ -45,10 +47,14 @@ class DS01Error(Exception):
 
 
 class RequestRefused(DS01Error):
-    """What was asked for is not possible as written."""
+    """What was asked for is not possible as written; `field` is the option to change, "" for none alone."""
 
     reason = "refused"
     status_code = 400
+
+    def __init__(self, message: str, *, detail: str = "", field: str = "") -> None:
+        super().__init__(message, detail=detail)
+        self.field = field
 
 
 class NotAllowed(RequestRefused):
@@ -61,6 +67,12 @@ class LimitExceeded(RequestRefused):
     """The user's limits do not allow it on top of what she holds."""
 
     reason = "limit"
+
+
+class PackageRefused(RequestRefused):
+    """A package that does not exist, or conflicts with another one or with what the base image has."""
+
+    reason = "package"
 
 
 class NothingFree(DS01Error):
@@ -133,15 +145,22 @@ class UnknownFramework(ImageFailed):
     status_code = 400
 
 
+class RegistryUnavailable(ImageFailed):
+    """The registry of base images does not answer, or not as Docker wants it."""
+
+    reason = "registry"
+
+
 class BuildFailed(ImageFailed):
-    """A step of the build failed; `lines` are the few of its log that matter, `detail` its end."""
+    """A step of the build failed; `lines` are the few of its log that matter, `log` is the whole."""
 
     reason = "build"
     status_code = 400
 
-    def __init__(self, message: str, *, detail: str = "", lines: tuple[str, ...] = ()) -> None:
+    def __init__(self, message: str, *, detail: str = "", lines: tuple[str, ...] = (), log: str = "") -> None:
         super().__init__(message, detail=detail)
         self.lines = lines
+        self.log = log
 
 
 class SiteBroken(DS01Error):

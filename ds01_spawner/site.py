@@ -22,13 +22,13 @@ from .adapters import nvml, processes
 from .adapters.accounts import find_account
 from .adapters.box import read_box
 from .adapters.build_logs import BuildLogs
-from .adapters.builder import Builder
+from .adapters.builder import PROXIES, Builder
 from .adapters.engine import DockerEngine
 from .adapters.ledger import Ledger
 from .adapters.mounts import open_mounts
 from .adapters.site_files import read_catalog, read_limits
 from .catalog import SEARCH_PATHS
-from .core import Admin, Core, Images, Leases, Offers, Upkeep
+from .core import Admin, BaseSupply, Core, Images, Leases, Offers, Upkeep
 from .image import DEFAULT_BASE_PACKAGES, DEFAULT_BASE_SYSTEM_PACKAGES, DEFAULT_USE_CASES
 from .model import Account, Inventory
 
@@ -149,7 +149,60 @@ class DS01(LoggingConfigurable):
     pip_config = Unicode("", config=True, help="A pip.conf for builds; a mount, never in the image.")
     apt_config = Unicode("", config=True, help="An apt.conf for builds; a mount, never in the image.")
     build_network = Unicode(
-        "", config=True, help="Network of builds (`docker build --network`). Empty: Docker's."
+        "",
+        config=True,
+        help="""Network of builds (`docker build --network`): `default`, `host` or `none`. Empty: Docker's,
+        default bridge, on which `hub_config/ds01-build-network` keeps builds from the Hub and from
+        containers.""",
+    )
+    build_cgroup_parent = Unicode(
+        "",
+        config=True,
+        help="""A systemd slice, or the path of a cgroup, below which all that builds run is kept, e.g.
+        `ds01-build.slice`, which stands in hub_config and limits memory, CPUs and processes of all builds
+        together. It must be there, and `docker_command` must build with buildx (0.11.1 or newer): Docker's
+        command without it asks for no cgroup. Empty: Docker's own cgroup, without limits, so that only
+        `build_pool_size` bounds what builds take.""",
+    )
+    http_proxy = Unicode(
+        "",
+        config=True,
+        help="""The proxy through which builds fetch http URLs, `http://[user:password@]host:port`. It is in
+        no image, no history and no argument list; but what a build runs has it in its environment, so
+        students can read it, and BuildKit's own record of builds has it, which root can read. Docker's
+        downloads of base images go as dockerd is set.""",
+    )
+    https_proxy = Unicode("", config=True, help="The same for https URLs, which most packages have.")
+    no_proxy = Unicode(
+        "", config=True, help="Hosts that builds reach without the proxies, as in `localhost,.example.org`."
+    )
+    image_labels = Dict(
+        key_trait=Unicode(),
+        value_trait=Unicode(),
+        config=True,
+        help="""Labels that each image gets besides ours, e.g. `{"org.example.cost-centre": "4711"}`; no comma
+        in a value, no name of AIME's (`aime.mlc.…`). Other labels give other images.""",
+    )
+    registry = Unicode(
+        "",
+        config=True,
+        help="""The registry that base images come from where their names have none, `host[:port][/path]`.
+        An image that was downloaded gets the catalog's name. Empty: Docker Hub.""",
+    )
+    registry_login = Unicode(
+        "",
+        config=True,
+        help="""A file like Docker's `config.json` with the logins for registries, readable for root alone; it
+        is read at each download, also for an image that a student names. Empty: what `docker login` left for
+        the user that runs the Hub.""",
+    )
+    pull_policy = CaselessStrEnum(
+        ["ifnotpresent", "always", "never"],
+        "ifnotpresent",
+        config=True,
+        help="""When base images are downloaded: `ifnotpresent`, if they are not here; `always`, at each build
+        if the registry has a newer one, while one that is here serves where the registry does not answer;
+        `never`, so that an admin runs `docker pull`.""",
     )
     runtime_image = Unicode(
         "",
@@ -241,7 +294,12 @@ class DS01(LoggingConfigurable):
     @cached_property
     def engine(self) -> DockerEngine:
         """The one Docker client of the process."""
-        return DockerEngine(docker_host=self.docker_host, pool_size=self.docker_pool_size)
+        return DockerEngine(
+            docker_host=self.docker_host,
+            pool_size=self.docker_pool_size,
+            registry=self.registry,
+            registry_login=self.registry_login,
+        )
 
     @cached_property
     def builder(self) -> Builder:
@@ -254,8 +312,16 @@ class DS01(LoggingConfigurable):
             pip_config=self.pip_config,
             apt_config=self.apt_config,
             build_network=self.build_network,
+            proxies={name: getattr(self, name) for name in PROXIES},
+            cgroup_parent=self.build_cgroup_parent,
             timeout=timedelta(seconds=self.build_timeout_seconds),
         )
+
+    @cached_property
+    def bases(self) -> BaseSupply:
+        """What gives base images, as the settings say at the first call."""
+        timeout = timedelta(seconds=self.build_timeout_seconds)
+        return BaseSupply(engine=self.engine, policy=self.pull_policy, timeout=timeout)
 
     @cached_property
     def build_logs(self) -> BuildLogs:
@@ -327,11 +393,13 @@ class DS01(LoggingConfigurable):
             builder=self.builder,
             ledger=ledger,
             logs=self.build_logs,
+            bases=self.bases,
             hub_version=jupyterhub.__version__,
             runtime_image=self.runtime_image,
             base_packages=self.base_packages,
             base_system_packages=self.base_system_packages,
             use_cases=self.use_cases,
+            labels=self.image_labels,
             maintainer=self.maintainer,
             pool_size=self.build_pool_size,
         )

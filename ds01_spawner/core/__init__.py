@@ -10,12 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .admin import Admin
+from .bases import BaseSupply
 from .images import Images
 from .leases import Leases
 from .offers import Offers
 from .upkeep import Upkeep
 
-__all__ = ["Admin", "Core", "Images", "Leases", "Offers", "Upkeep"]
+__all__ = ["Admin", "BaseSupply", "Core", "Images", "Leases", "Offers", "Upkeep"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,9 +11,18 @@ from typing import TYPE_CHECKING
 
 from .. import image, mlc
 from ..buildlog import ProgressReader, describe_duration
-from ..errors import BuildFailed, ConfigBroken, DS01Error, ImageFailed, LedgerUnavailable, RequestRefused
+from ..errors import (
+    BuildFailed,
+    ConfigBroken,
+    DS01Error,
+    ImageFailed,
+    LedgerUnavailable,
+    RegistryUnavailable,
+    RequestRefused,
+)
 from ..model import BaseImage, BuildOutcome, BuildRecord, BuiltImage, ImageSpec, ImageUse, ServerRequest
 from ..templating import read_dockerfile
+from .bases import BaseSupply
 from .builds import Build, BuildQueue, Tell
 
 if TYPE_CHECKING:
@@ -34,6 +43,7 @@ class Images:
     """Builds on AIME's base images what a request asks for, each content once.
 
     Builds run in threads of their own, `pool_size` at once. `labels` are an admin's own on each image.
+    `bases` gives the base images, downloaded where there are none if nothing else is said.
     """
 
     def __init__(
@@ -43,6 +53,7 @@ class Images:
         builder: Builder,
         ledger: Ledger,
         logs: BuildLogs,
+        bases: BaseSupply | None = None,
         hub_version: str,
         runtime_image: str = "",
         base_packages: Sequence[str] = image.DEFAULT_BASE_PACKAGES,
@@ -58,6 +69,7 @@ class Images:
         self._builder = builder
         self._ledger = ledger
         self._logs = logs
+        self._bases = bases or BaseSupply(engine=engine)
         self._hub_version = hub_version
         self._runtime_image = runtime_image
         self._base_packages = tuple(base_packages)
@@ -104,15 +116,8 @@ class Images:
         Its future gives the image, or raises:
             ImageFailed: the base cannot be had, cannot run the server, or a step failed.
         """
-        content = (
-            base.image,
-            bool(request.base_image),
-            request.use_case,
-            request.packages,
-            request.requirements,
-            request.system_packages,
-        )
-        return self._queue.join(content, lambda build: self._make(build, base, request, user), tell)
+        key = find_key(base, request)
+        return self._queue.join(key, lambda build: self._make(build, base, request, user), tell)
 
     def leave(self, build: Build, tell: Tell) -> None:
         """Wait no longer; a build that nobody waits for ends."""
@@ -121,7 +126,7 @@ class Images:
     def _make(self, build: Build, base: BaseImage, request: ServerRequest, user: str) -> BuiltImage:
         if build.given_up.is_set():
             raise BuildFailed("The build was given up. Start again.")
-        local = self._base(base.image, build.tell, is_hers=bool(request.base_image))
+        local = self._base(build, base.image, is_hers=bool(request.base_image))
         spec = self.spec(base, local.id, request)
         tag = _tag(spec)
         found = self._find(tag)
@@ -207,7 +212,7 @@ class Images:
                 f"Choose one of {', '.join(self.use_cases)}."
             )
         return ImageSpec(
-            base=base.image,
+            base=self._engine.local_name(base.image),
             base_id=base_id,
             hub_version=self._hub_version,
             runtime_image=self._runtime_image,
@@ -228,6 +233,11 @@ class Images:
 
     def _labels(self, base: BaseImage, request: ServerRequest) -> tuple[tuple[str, str], ...]:
         name, number = self._maintainer
+        for own in self._extra_labels:
+            if own == mlc.LABEL or own.startswith(f"{mlc.LABEL}."):
+                raise ConfigBroken(
+                    f"image_labels: {own} is one of AIME's names. Tell your admin to choose another."
+                )
         return (
             *self._extra_labels.items(),
             *mlc.image_labels(
@@ -238,17 +248,27 @@ class Images:
             ),
         )
 
-    def _base(self, reference: str, tell: Tell, *, is_hers: bool) -> ImageInfo:
-        found = self._engine.image(reference)
-        if found is not None:
-            return found
-        tell(f"Downloading the base image {reference}. This takes a few minutes the first time.")
+    def _base(self, build: Build, reference: str, *, is_hers: bool) -> ImageInfo:
         try:
-            return self._engine.pull(reference)
+            return self._bases.get(reference, build.tell, build.given_up)
+        except (BuildFailed, RegistryUnavailable):
+            raise
         except ImageFailed as exc:
             if is_hers:
                 raise RequestRefused(exc.message, detail=exc.detail) from exc
             raise
+
+
+def find_key(base: BaseImage, request: ServerRequest) -> tuple[object, ...]:
+    """Return what is equal for two requests exactly when one image serves both."""
+    return (
+        base.image,
+        bool(request.base_image),
+        request.use_case,
+        request.packages,
+        request.requirements,
+        request.system_packages,
+    )
 
 
 def _tag(spec: ImageSpec) -> str:

@@ -17,7 +17,8 @@ from ... import mlc
 from ...errors import EngineUnavailable
 from ...model import RUNNING_STATES, Container
 from .connection import translated
-from .images import ImageCalls
+from .disk import DiskCalls
+from .pulls import PullCalls
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ class File:
     mode: int = 0o644
 
 
-class DockerEngine(ImageCalls):
+class DockerEngine(DiskCalls, PullCalls):
     """Docker, with all that is asked of it."""
 
     def __init__(self, **kwargs: Any) -> None:

@@ -1,4 +1,4 @@
-"""Images: found, pulled, named, looked into."""
+"""Images: found, named, looked into."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ... import mlc
 from ...errors import EngineUnavailable, ImageFailed
 from ...image import PROBE_SCRIPT, BaseProbe, parse_probe
 from ..processes import own_process
-from .connection import ASK_ADMIN, Connection, translated
+from .connection import Connection, translated
 
 log = logging.getLogger(__name__)
 
@@ -95,31 +95,6 @@ class ImageCalls(Connection):
         with translated("listing images"):
             rows = self.client.images()
         return frozenset(name for row in rows for name in row["RepoTags"] or () if name != _NAMELESS)
-
-    def pull(self, reference: str) -> ImageInfo:
-        """Pull an image and return it.
-
-        Raises:
-            ImageFailed: the registry does not have it, or cannot be reached.
-        """
-        name, _, tag = reference.rpartition(":")
-        if not name or "/" in tag:
-            name, tag = reference, "latest"
-        try:
-            with translated(f"pulling {reference}"):
-                self.client.pull(name, tag=tag)
-        except (EngineUnavailable, docker.errors.NotFound) as exc:
-            raise ImageFailed(
-                f"The base image {reference} is not on the server and could not be downloaded. "
-                "Choose another framework version, or ask your admin to pull it.",
-                detail=str(getattr(exc, "detail", exc)),
-            ) from exc
-        found = self.image(reference)
-        if found is None:
-            raise ImageFailed(
-                f"The base image {reference} vanished after its download. {ASK_ADMIN}", detail=reference
-            )
-        return found
 
     def tag(self, image_id: str, name: str) -> None:
         """Give the image one more name, `repository:tag`."""

@@ -143,7 +143,7 @@ def _make(order: _Order, recipe: Recipe) -> None:
     """Write the files, then build from them."""
     owner, engine = order.owner, order.engine
     path = folder.find(owner, recipe.name)
-    base_id = require_base(engine, recipe.base) if order.builds and engine is not None else ""
+    base_id = require_base(engine, order.sources, recipe.base) if order.builds and engine is not None else ""
     spec = make_spec(recipe, owner, order.defaults, base_id=base_id)
     files = render_files(spec, look_into(engine, recipe.base))
     record = folder.Record(

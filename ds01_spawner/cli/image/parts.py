@@ -82,17 +82,16 @@ def open_builder(options: argparse.Namespace, sources: Sources) -> Builder:
     return site.builder
 
 
-def require_base(engine: DockerEngine, base: str) -> str:
-    """Return the content id of a base image, which is downloaded if it is not here.
+def require_base(engine: DockerEngine, sources: Sources, base: str) -> str:
+    """Return the content id of a base image, which is downloaded as the settings say.
 
     Raises:
         ImageFailed: it cannot be had.
     """
-    found = engine.image(base)
-    if found is None:
-        say(f"Downloading the base image {base}. This takes a few minutes the first time.")
-        found = engine.pull(base)
-    return found.id
+    from ...core import BaseSupply
+
+    supply = BaseSupply(engine=engine) if sources.site is None else sources.site.bases
+    return supply.get(base, say).id
 
 
 def look_into(engine: DockerEngine | None, base: str) -> BaseProbe:

@@ -27,7 +27,6 @@ from .parts import add_site, look_into, open_builder, refuse_foreign, require_ba
 from .recipe import (
     DOCKERFILE,
     LISTS,
-    Defaults,
     Owner,
     Recipe,
     find_owner,
@@ -80,7 +79,7 @@ def update_image(options: argparse.Namespace, sources: Sources) -> None:
         contents, files={**contents.files, **{file: text.encode() for file, text in added.items()}}
     )
     if contents.is_ours:
-        plan = _plan_anew(name, contents, owner, read_defaults(sources.site), engine)
+        plan = _plan_anew(name, contents, owner, sources, engine)
     else:
         plan = _plan_as_it_is(name, contents, owner, engine)
     changes = _compare(contents.record, plan)
@@ -116,17 +115,15 @@ def _add(contents: Contents, options: argparse.Namespace) -> dict[str, str]:
     return added
 
 
-def _plan_anew(
-    name: str, contents: Contents, owner: Owner, defaults: Defaults, engine: DockerEngine
-) -> _Plan:
+def _plan_anew(name: str, contents: Contents, owner: Owner, sources: Sources, engine: DockerEngine) -> _Plan:
     """Make everything but her lists anew: what the base and this version have may have changed as well."""
     assert contents.record is not None
     old = contents.record
     texts = {file: contents.files.get(file, b"").decode(errors="replace") for file in LISTS}
     lists = {field: read_list(file, texts[file]) for file, field in LISTS.items()}
     recipe = Recipe(name=name, base=old.base, use_case=old.use_case, **lists)
-    base_id = require_base(engine, old.base)
-    spec = make_spec(recipe, owner, defaults, base_id=base_id)
+    base_id = require_base(engine, sources, old.base)
+    spec = make_spec(recipe, owner, read_defaults(sources.site), base_id=base_id)
     files = render_files(spec, look_into(engine, old.base))
     return _Plan(
         files={file: text.encode() for file, text in files.items()},

@@ -1,0 +1,311 @@
+"""Base images from a registry: where from, as whom, how far, and why not.
+
+A download is told in steps. One that nobody waits for any more, or that takes too long, is left within a
+second, and Docker ends it at the next sign of the registry. A name is given only to a complete image.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+import docker.auth
+import docker.errors
+import requests
+from docker.utils import parse_repository_tag
+
+from ...errors import BuildFailed, ConfigBroken, EngineUnavailable, ImageFailed, RegistryUnavailable
+from .connection import ASK_ADMIN
+from .images import ImageCalls, ImageInfo
+
+log = logging.getLogger(__name__)
+
+_DEFAULT_REGISTRIES = ("docker.io", "index.docker.io")
+_WATCH_SECONDS = 0.5
+# For an answer, and between two signs of progress; unpacking a large layer is silent for a while.
+_SILENT_SECONDS = 300
+_SILENCE = f"no word from Docker for {_SILENT_SECONDS} seconds: timed out"
+_MEGABYTE = 10**6
+_REGISTRY = re.compile(r"[A-Za-z0-9.-]+(?::[0-9]{1,5})?(?:/[a-z0-9._-]+)*", re.ASCII)
+
+_Event = dict[str, Any]
+
+
+class PullCalls(ImageCalls):
+    """What is asked of registries, through Docker.
+
+    `registry` (`host[:port][/path]`) stands for Docker's default one; "" for none. `registry_login` is a
+    file like Docker's `config.json`; "" for what `docker login` left for this process's user.
+    """
+
+    def __init__(self, *, registry: str = "", registry_login: str = "", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._registry = registry
+        self._login = registry_login
+
+    def local_name(self, reference: str) -> str:
+        """Return the name under which Docker has an image once it was pulled.
+
+        It is what was asked for, but for a digest from the site's registry: that gets no second name.
+        """
+        return self.remote_name(reference) if "@" in reference else reference
+
+    def remote_name(self, reference: str) -> str:
+        """Return the name under which an image is asked for, in the site's registry if it names none.
+
+        Raises:
+            ConfigBroken: what the site's registry is set to is none.
+        """
+        host, _, rest = reference.partition("/")
+        names_registry = bool(rest) and (host == "localhost" or "." in host or ":" in host)
+        if not self._registry or (names_registry and host not in _DEFAULT_REGISTRIES):
+            return reference
+        if _REGISTRY.fullmatch(self._registry) is None:
+            raise ConfigBroken(
+                "Base images cannot be downloaded now (a setting of the server is wrong). Tell your admin.",
+                detail=f"c.DS01.registry: {self._registry[:80]!r} is not host[:port][/path], without https://",
+            )
+        return f"{self._registry}/{rest if names_registry else reference}"
+
+    def image(self, reference: str) -> ImageInfo | None:
+        """Return the local image under that name, tag, digest or id; None if there is none."""
+        return super().image(self.local_name(reference))
+
+    def pull(
+        self, reference: str, tell: Callable[[str], None], given_up: threading.Event, timeout: timedelta
+    ) -> ImageInfo:
+        """Download an image, give it the name that was asked for, and return it. Blocks.
+
+        `tell` gets a sentence for each step. An image that is here already is compared, and downloaded only
+        if the registry has a newer one.
+
+        Raises:
+            ImageFailed: the registry does not have it, or not for us; or there is no room for it.
+            RegistryUnavailable: the registry does not answer.
+            BuildFailed: it was given up, or took too long.
+            ConfigBroken: the registry or the login is set to what is none.
+            EngineUnavailable: Docker does not answer.
+        """
+        remote = self.remote_name(reference)
+        headers = self._log_in(remote)
+        progress = PullProgress()
+        for event in self._follow(remote, headers, given_up, timeout):
+            if "error" in event:
+                raise explain_pull(reference, remote, str(event["error"]))
+            sentence = progress.read(event)
+            if sentence is not None:
+                tell(sentence)
+        found = super().image(remote)
+        if found is None:
+            raise ImageFailed(
+                f"The base image {reference} vanished after its download. {ASK_ADMIN}", detail=remote
+            )
+        if self.local_name(reference) != remote:
+            repository, tag = parse_repository_tag(reference)
+            self.tag(found.id, f"{repository}:{tag or 'latest'}")
+        return found
+
+    def _follow(
+        self, remote: str, headers: dict[str, str], given_up: threading.Event, timeout: timedelta
+    ) -> Iterator[_Event]:
+        """Pull, and yield what Docker says about it, until the end or until nobody waits."""
+        said: SimpleQueue[_Event | Exception | None] = SimpleQueue()
+        is_left = threading.Event()
+        threading.Thread(target=self._ask, args=(remote, headers, said, is_left), daemon=True).start()
+        deadline = time.monotonic() + timeout.total_seconds()
+        try:
+            while not given_up.is_set():
+                if time.monotonic() > deadline:
+                    raise BuildFailed(
+                        f"The download of {remote} took longer than {timeout.total_seconds() / 60:.0f} "
+                        "minutes and was ended. Start again later, or ask your admin to pull it."
+                    )
+                try:
+                    event = said.get(timeout=_WATCH_SECONDS)
+                except Empty:
+                    continue
+                if event is None:
+                    return
+                if isinstance(event, Exception):
+                    raise EngineUnavailable(
+                        f"Docker on the server did not download {remote}. {ASK_ADMIN}", detail=str(event)
+                    ) from event
+                yield event
+            raise BuildFailed("The build was given up. Start again.")
+        finally:
+            is_left.set()
+
+    def _ask(
+        self,
+        remote: str,
+        headers: dict[str, str],
+        said: SimpleQueue[_Event | Exception | None],
+        is_left: threading.Event,
+    ) -> None:
+        """Put each line of Docker's answer into `said`, None at the end; runs in a thread of its own.
+
+        docker-py's own pull waits for an answer for ever. Docker ends a pull whose connection ends.
+        """
+        repository, tag = parse_repository_tag(remote)
+        try:
+            with self.client.post(
+                self.client._url("/images/create"),
+                params={"fromImage": repository, "tag": tag or "latest"},
+                headers=headers,
+                stream=True,
+                timeout=_SILENT_SECONDS,
+            ) as answer:
+                if not answer.ok:
+                    said.put({"error": answer.json()["message"]})
+                for line in answer.iter_lines() if answer.ok else ():
+                    if is_left.is_set():
+                        return
+                    said.put(json.loads(line))
+            said.put(None)
+        except (requests.RequestException, EngineUnavailable, ValueError, KeyError) as exc:
+            said.put({"error": _SILENCE} if "timed out" in str(exc) else exc)
+
+    def _log_in(self, remote: str) -> dict[str, str]:
+        """Return the header that logs in to an image's registry, none where there is no login for it."""
+        if self._login:
+            _check_login(Path(self._login))
+        try:
+            registry, _ = docker.auth.resolve_repository_name(remote)
+            config = docker.auth.load_config(self._login or None)
+            login = docker.auth.resolve_authconfig(config, registry)
+        except docker.errors.InvalidRepository as exc:
+            raise ImageFailed(f"{remote} is not the name of an image. Choose another base image.") from exc
+        except (docker.errors.DockerException, ValueError) as exc:
+            raise _login_error(f"{self._login or 'what docker login left'}: {exc}") from exc
+        return {"X-Registry-Auth": docker.auth.encode_header(login).decode()} if login else {}
+
+
+class PullProgress:
+    """Turns what Docker says of a pull into sentences, one for each tenth that was downloaded."""
+
+    def __init__(self) -> None:
+        self._layers: dict[str, tuple[int, int]] = {}
+        self._tenths = 0
+
+    def read(self, event: _Event) -> str | None:
+        """Return a sentence if `event` is worth one."""
+        layer, status = str(event.get("id", "")), event.get("status")
+        if status == "Pulling fs layer":
+            self._layers.setdefault(layer, (0, 0))
+        elif status == "Downloading":
+            detail = event.get("progressDetail") or {}
+            self._layers[layer] = int(detail.get("current") or 0), int(detail.get("total") or 0)
+        elif status in ("Download complete", "Already exists") and layer in self._layers:
+            total = self._layers[layer][1]
+            self._layers[layer] = total, total
+        else:
+            return None
+        return self._sum_up()
+
+    def _sum_up(self) -> str | None:
+        here, total = (sum(sizes) for sizes in zip(*self._layers.values(), strict=True))
+        tenths = 10 * here // total if total else 0
+        if tenths <= self._tenths:
+            return None
+        self._tenths = tenths
+        # A layer says how large it is only when its turn has come.
+        if not all(size for _, size in self._layers.values()):
+            return f"Downloaded {here // _MEGABYTE} of at least {total // _MEGABYTE} MB of the base image."
+        if here < total:
+            return f"Downloaded {here // _MEGABYTE} of {total // _MEGABYTE} MB of the base image."
+        return f"Downloaded all {total // _MEGABYTE} MB of the base image; unpacking it."
+
+
+def explain_pull(reference: str, remote: str, said: str) -> ImageFailed:
+    """Return what a pull failed of, with what to do; `said` are Docker's words."""
+    registry, _ = docker.auth.resolve_repository_name(remote)
+    for pattern, error, sentence in _CAUSES:
+        if re.search(pattern, said, flags=re.IGNORECASE):
+            message = sentence.format(registry=registry, reference=reference)
+            return error(message, detail=f"pulling {remote}: {said}")
+    return ImageFailed(
+        f"The base image {reference} could not be downloaded. Choose another version of the framework, or "
+        "tell your admin.",
+        detail=f"pulling {remote}: {said}",
+    )
+
+
+# In this order: the second words also stand in what Docker Hub says of an image that it does not have.
+_CAUSES: tuple[tuple[str, type[ImageFailed], str], ...] = (
+    (
+        r"pull access denied|repository does not exist",
+        ImageFailed,
+        "The registry {registry} has no base image {reference}, or gives it to nobody without a login. Check "
+        "its name, choose another version of the framework, or tell your admin (c.DS01.registry_login).",
+    ),
+    (
+        r"no basic auth credentials|unauthorized|authentication required|incorrect username|denied",
+        ImageFailed,
+        "The registry {registry} does not take this server's login, so the base image {reference} cannot be "
+        "downloaded. Choose another one, or tell your admin (c.DS01.registry_login).",
+    ),
+    (
+        r"manifest unknown|name unknown|not found",
+        ImageFailed,
+        "The registry {registry} has no base image {reference}. Check its name, choose another version of "
+        "the framework, or ask your admin to put it there.",
+    ),
+    (
+        r"invalid reference format|repository name must be",
+        ImageFailed,
+        "{reference} is not the name of an image. Choose another base image.",
+    ),
+    (
+        r"toomanyrequests|rate limit",
+        ImageFailed,
+        "The registry {registry} gives this server no more images for now, so {reference} cannot be "
+        "downloaded. Try again in some hours, or ask your admin to log in (c.DS01.registry_login).",
+    ),
+    (
+        r"no space left on device",
+        ImageFailed,
+        "The disk of the server is too full for the base image {reference}. Tell your admin.",
+    ),
+    (
+        r"x509|certificate|HTTP response to HTTPS client",
+        RegistryUnavailable,
+        "Docker does not trust the connection to the registry {registry}, so the base image {reference} "
+        "cannot be downloaded. Tell your admin.",
+    ),
+    (
+        r"dial tcp|connection (?:refused|reset)|timeout|timed out|deadline exceeded|EOF|unreachable|"
+        r"no such host|server misbehaving|unexpected HTTP status|received unexpected HTTP|\b50[0-9]\b",
+        RegistryUnavailable,
+        "The registry {registry} does not answer, so the base image {reference} cannot be downloaded. Start "
+        "again later, or tell your admin.",
+    ),
+)
+
+
+def _check_login(path: Path) -> None:
+    try:
+        found = path.stat()
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as exc:
+        raise _login_error(f"{path} cannot be read: {exc}") from exc
+    if not isinstance(content, dict):
+        raise _login_error(f"{path} is not what docker login writes")
+    if stat.S_IMODE(found.st_mode) & 0o077 or found.st_uid not in (0, os.geteuid()):
+        log.warning("registry_login: others can read %s; let it belong to root alone, with mode 600", path)
+
+
+def _login_error(cause: str) -> ConfigBroken:
+    return ConfigBroken(
+        "Base images cannot be downloaded now (a setting of the server is wrong). Tell your admin.",
+        detail=f"c.DS01.registry_login: {cause}",
+    )
