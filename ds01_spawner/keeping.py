@@ -48,8 +48,8 @@ class StoredImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
-    """What is needed now: by containers (names, by the image's id), by profiles (slugs, by the image's name),
-    and by users whose servers start or wait for a GPU.
+    """What is needed now: by containers (names, by the image's id), by profiles (slugs, by the image's name;
+    "" where the site has none), and by users whose servers start or wait for a GPU.
     """
 
     containers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -112,14 +112,19 @@ def find_need(image: StoredImage, needs: Needs, bounds: Bounds, now: datetime) -
     user = find_user(image, needs, bounds, now)
     if user:
         return user
-    profiles = dict.fromkeys(slug for name in image.names for slug in needs.profiles.get(name, ()))
+    profiles = find_profiles(image, needs)
     if profiles:
-        return f"needed by {_list('profile', profiles)}"
+        return f"needed by {_list('profile', profiles) if any(profiles) else 'starts without a profile'}"
     if image.other_names:
         return f"also called {image.other_names[0]}"
     if now - image.touched_at <= bounds.grace:
         return "used or built only just now"
     return ""
+
+
+def find_profiles(image: StoredImage, needs: Needs) -> tuple[str, ...]:
+    """Return which profiles need an image."""
+    return tuple(dict.fromkeys(slug for name in image.names for slug in needs.profiles.get(name, ())))
 
 
 def find_user(image: StoredImage, needs: Needs, bounds: Bounds, now: datetime) -> str:

@@ -13,7 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import jupyterhub
-from traitlets import Bool, CaselessStrEnum, Dict, Float, Integer, List, Unicode, Union
+from traitlets import (
+    Bool,
+    CaselessStrEnum,
+    Dict,
+    Float,
+    Integer,
+    List,
+    TraitError,
+    Unicode,
+    Union,
+    validate,
+)
 from traitlets import Callable as CallableTrait
 from traitlets.config import Config, LoggingConfigurable
 from traitlets.config.loader import JSONFileConfigLoader, PyFileConfigLoader
@@ -28,9 +39,11 @@ from .adapters.ledger import Ledger
 from .adapters.mounts import open_mounts
 from .adapters.site_files import read_catalog, read_limits
 from .catalog import SEARCH_PATHS
-from .core import Admin, BaseSupply, Core, Images, Leases, Offers, Upkeep
+from .core import Admin, BaseSupply, Core, Images, ImageStore, Leases, Offers, Upkeep
 from .image import DEFAULT_BASE_PACKAGES, DEFAULT_BASE_SYSTEM_PACKAGES, DEFAULT_USE_CASES
+from .keeping import Bounds
 from .model import Account, Inventory
+from .sizes import parse_bytes
 
 
 def read_config(path: Path) -> Config:
@@ -142,6 +155,28 @@ class DS01(LoggingConfigurable):
         config=True,
         help="""Where the log of each build is kept, for `history_days`; made, for root alone, if missing.
         `ds01 image log` shows one.""",
+    )
+    image_max_age_days = Integer(
+        0,
+        min=0,
+        config=True,
+        help="""After how many days without use the service removes a built image; 0 is never. What a
+        container or a profile needs always stays; so does what a start may be about to use.""",
+    )
+    image_disk_budget = Unicode(
+        "",
+        config=True,
+        help="""How much disk all built images may take, e.g. `200g`; beyond it the service removes those
+        that were used longest ago. Each counts without the layers that it shares with other images, as
+        in `docker system df -v`. Empty: any. Where `profile_list` is a function, nobody but the Hub knows
+        what profiles need, and only `image_max_age_days` counts.""",
+    )
+    build_cache_budget = Unicode(
+        "",
+        config=True,
+        help="""How much disk Docker's build cache may take besides the images, e.g. `50g`; beyond it the
+        service removes what builds used longest ago, downloaded packages among it. Empty: as Docker itself
+        has it. The cache is Docker's, so that of other people's builds counts as well.""",
     )
     ca_bundle = Unicode(
         "", config=True, help="CA certificates (PEM) that builds trust; a mount, never in the image."
@@ -287,6 +322,15 @@ class DS01(LoggingConfigurable):
         self._opening = threading.Lock()
         self._core: Core | None = None
 
+    @validate("image_disk_budget", "build_cache_budget")
+    def _check_size(self, proposal: Any) -> str:
+        if proposal["value"]:
+            try:
+                parse_bytes(proposal["value"])
+            except ValueError as exc:
+                raise TraitError(f"{proposal['trait'].name}: {exc}") from exc
+        return str(proposal["value"])
+
     def log_in_as(self, user_name: str) -> str:
         """Return the login name of a Hub user."""
         return user_name if self.login_name is None else str(self.login_name(user_name))
@@ -385,7 +429,28 @@ class DS01(LoggingConfigurable):
             history=timedelta(days=self.history_days),
         )
         admin = Admin(ledger=ledger, engine=self.engine, offers=offers, leases=leases)
-        return Core(offers=offers, images=self._images(ledger), leases=leases, upkeep=upkeep, admin=admin)
+        images = self._images(ledger)
+        store = self._image_store(ledger, images, offers)
+        return Core(
+            offers=offers, images=images, image_store=store, leases=leases, upkeep=upkeep, admin=admin
+        )
+
+    def _image_store(self, ledger: Ledger, images: Images, offers: Offers) -> ImageStore:
+        days, budget, cache = self.image_max_age_days, self.image_disk_budget, self.build_cache_budget
+        # Who waits for a GPU has her image already, and no container yet.
+        longest_start = timedelta(seconds=self.queue_timeout_seconds + self.start_deadline_seconds)
+        return ImageStore(
+            engine=self.engine,
+            ledger=ledger,
+            images=images,
+            offers=offers,
+            bounds=Bounds(
+                max_age=timedelta(days=days) if days else None,
+                budget=parse_bytes(budget) if budget else None,
+                grace=timedelta(hours=1) + longest_start,
+            ),
+            build_cache_budget=parse_bytes(cache) if cache else None,
+        )
 
     def _images(self, ledger: Ledger) -> Images:
         return Images(

@@ -1,8 +1,9 @@
 """The use cases, synchronous: what is free, the image, the lease, and how it ends.
 
-`Core` is made of five parts, each with the adapters it needs by constructor: `Offers` (what she may
-have), `Images` (resolve and build), `Leases` (reserve, activate, settle), `Upkeep` (reconcile, read the
-GPUs), `Admin` (look, allocate, release, drain). None of them awaits.
+`Core` is made of six parts, each with the adapters it needs by constructor: `Offers` (what she may
+have), `Images` (resolve and build), `ImageStore` (list, remove and prune what was built), `Leases` (reserve,
+activate, settle), `Upkeep` (reconcile, read the GPUs), `Admin` (look, allocate, release, drain). None of
+them awaits.
 """
 
 from __future__ import annotations
@@ -11,20 +12,22 @@ from dataclasses import dataclass
 
 from .admin import Admin
 from .bases import BaseSupply
+from .image_store import ImageStore
 from .images import Images
 from .leases import Leases
 from .offers import Offers
 from .upkeep import Upkeep
 
-__all__ = ["Admin", "BaseSupply", "Core", "Images", "Leases", "Offers", "Upkeep"]
+__all__ = ["Admin", "BaseSupply", "Core", "ImageStore", "Images", "Leases", "Offers", "Upkeep"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Core:
-    """The five parts, for whoever serves people: the spawner, the service, the command line."""
+    """The six parts, for whoever serves people: the spawner, the service, the command line."""
 
     offers: Offers
     images: Images
+    image_store: ImageStore
     leases: Leases
     upkeep: Upkeep
     admin: Admin

@@ -198,6 +198,15 @@ class Offers:
         of_late = self._ledger.history(user=user, since=self._now() - _OF_LATE, kind=STOPPED)
         return (*contested, *(f"{event.at.astimezone():%H:%M}: {event.why}" for event in of_late))
 
+    def base_of(self, request: ServerRequest) -> BaseImage:
+        """Return the image that a request builds on, as a start would find it now.
+
+        Raises:
+            InventoryUnavailable: it may depend on the GPUs, and nobody has read them.
+            CatalogBroken, UnknownFramework: as for a start.
+        """
+        return self._base_image(request, find_architecture(self._architecture, self._environ, self.inventory))
+
     def _base_image(self, request: ServerRequest, architecture: str) -> BaseImage:
         """Return the image that the request builds on: her own, or the catalog's."""
         if not request.base_image:

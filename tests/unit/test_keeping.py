@@ -62,6 +62,7 @@ def why(verdicts: tuple[Verdict, ...]) -> dict[str, str]:
         (Needs(containers={"sha256:a": ("x", "y")}), "needed by containers x, y"),
         (Needs(profiles={"ds01/image:a": ("cpu",)}), "needed by profile cpu"),
         (Needs(profiles={"ds01/image:a": ("cpu", "slice")}), "needed by profiles cpu, slice"),
+        (Needs(profiles={"ds01/image:a": ("",)}), "needed by starts without a profile"),
         (
             Needs(containers={"sha256:a": ("x",)}, profiles={"ds01/image:a": ("cpu",)}),
             "needed by container x",
