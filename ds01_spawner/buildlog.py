@@ -35,6 +35,12 @@ _PREFIX = re.compile(r"^(?:#\d+ )?(?:\d+\.\d+ )?")
 _ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
 # What ipykernel brings along: pip names the package that it met first.
 _KERNEL_FAMILY = re.compile(r"\b(?:ipykernel|ipython|jupyter[-_]client|jupyter[-_]core)\b")
+# pip and apt try once more after these; what came of that stands further down.
+_TRIES_ON = re.compile(
+    r"WARNING: (?:Retrying \(Retry\(total=[1-9]|Connection interrupted|Attempting to resume)|^Ign:\d+ "
+)
+_KILLED = re.compile(r"(?:did not complete successfully|executor failed running .*): exit code: 137$")
+_KILLED_LINE = "Killed (exit code 137)"
 _STATES = {"CACHED": "cached", "DONE": "done", "ERROR": "failed", "CANCELED": "failed"}
 _SHOWN_LINES = 3
 
@@ -110,9 +116,12 @@ def explain_failure(log: Sequence[str]) -> BuildFailure:
 
     `log` is the end of what the build printed, BuildKit's own summary included.
     """
-    lines = [_ESCAPE.sub("", _PREFIX.sub("", line)).rstrip() for line in log]
+    lines = [_read_output(line) for line in log]
     layer = next((_name_layer(m[1]) for m in map(_FAILED.fullmatch, reversed(lines)) if m), "")
-    output = list(dict.fromkeys(line for line in lines if line.strip() and "layer=" not in line))
+    said = (line for line in lines if line.strip() and "layer=" not in line)
+    output = list(dict.fromkeys(line for line in said if not _TRIES_ON.search(line)))
+    if any(map(_KILLED.search, lines)):
+        output.append(_KILLED_LINE)
     text = "\n".join(output)
     for cause, pattern, explain in _CAUSES:
         match = re.search(pattern, text, flags=re.MULTILINE)
@@ -122,6 +131,17 @@ def explain_failure(log: Sequence[str]) -> BuildFailure:
     errors = [line for line in output if re.search(r"\berror\b|^E: ", line, flags=re.IGNORECASE)]
     sentence = "This step failed. Read the log, change what you asked for, and start again."
     return BuildFailure(layer=layer, sentence=sentence, lines=tuple((errors or output)[-_SHOWN_LINES:]))
+
+
+def waits_for_network(log: Sequence[str]) -> bool:
+    """Whether the last that a build printed is that a server did not answer, or not to the end."""
+    output = [line for line in map(_read_output, log) if line.strip()]
+    return bool(output) and re.search(f"{_TRIES_ON.pattern}|{_NETWORK}", output[-1]) is not None
+
+
+def _read_output(line: str) -> str:
+    """Return what a step printed, without what BuildKit puts before it."""
+    return _ESCAPE.sub("", _PREFIX.sub("", line)).rstrip()
 
 
 def _name_layer(command: str) -> str:
@@ -191,18 +211,34 @@ def _explain_base(_match: re.Match[str], _text: str) -> str:
     return "The base image is not here and could not be fetched. Choose another, or tell your admin."
 
 
+def _explain_memory(_match: re.Match[str], _text: str) -> str:
+    return (
+        "This step was killed, as happens when memory runs out. Start again; if it stays so, ask for fewer "
+        "packages, or tell your admin."
+    )
+
+
+_NETWORK = (
+    r"Temporary failure (?:in name resolution|resolving)|Failed to resolve '|Could not resolve|"
+    r"Could not connect to|Unable to connect to|Failed to establish a new connection|"
+    r"Connection (?:failed|refused|timed out|reset by peer)|Network is unreachable|No route to host|"
+    r"Retry\(total=0,|Max retries exceeded with url|Read timed out|HTTP error 5\d\d while getting|"
+    r"^pip\._vendor\.(?:requests|urllib3)\.exceptions\.\w+: |"
+    r"^error: (?:connection-failed|connection-timeout|incomplete-download|proxy-connection-failed)$|"
+    r"^E: Failed to fetch "
+)
 # In this order: a full disk or a dead network also makes pip say that there is no such package, and
 # a network that came back leaves its warnings in front of a conflict.
 _CAUSES = (
-    ("conflict", r"Cannot install .* because these package versions have conflict\w*.*", _explain_conflict),
-    ("disk", r"No space left on device", _explain_disk),
-    ("certificate", r"CERTIFICATE_VERIFY_FAILED|certificate verif\w+ failed", _explain_certificate),
     (
-        "network",
-        r"Temporary failure (?:in name resolution|resolving)|Failed to establish a new connection|"
-        r"Could not connect to|Connection (?:refused|reset by peer|timed out)|Network is unreachable|Read timed out",
-        _explain_network,
+        "memory",
+        rf"{re.escape(_KILLED_LINE)}|Killed signal terminated program|^MemoryError\b|Cannot allocate memory",
+        _explain_memory,
     ),
+    ("conflict", r"Cannot install .* because these package versions have conflict\w*.*", _explain_conflict),
+    ("disk", r"[Nn]o space left on device|E: You don't have enough free space", _explain_disk),
+    ("certificate", r"CERTIFICATE_VERIFY_FAILED|certificate verif\w+ failed", _explain_certificate),
+    ("network", _NETWORK, _explain_network),
     ("missing", r"No matching distribution found for (.+)", _explain_missing),
     (
         "missing system package",

@@ -1,19 +1,22 @@
 """Builds images with BuildKit through the `docker build` command, which docker-py has no call for.
 
-A build gets an argument list, a context in a directory of its own and the site's settings as secrets,
-which never reach a layer. Proxies, whose addresses may hold a password, are build arguments that BuildKit
-knows and keeps out of images; they stand in the environment of the command alone, and no line of the log
-shows who they log in as. A tag appears only on an image that is complete. Several builds may run at once,
-each in the thread that asked for it; a build that is given up leaves no process behind.
+A build gets an argument list, its context from memory and the site's settings as secrets, which never
+reach a layer. Proxies, whose addresses may hold a password, are build arguments that BuildKit knows and
+keeps out of images; they stand in the environment of the command alone, and no line of the log shows who
+they log in as. A tag appears only on an image that is complete. Several builds may run at once, each in
+the thread that asked for it. A build that is given up leaves no process behind, and neither does one whose
+Hub was killed; no build leaves a file.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import re
+import shutil
 import signal
 import subprocess
-import tempfile
+import tarfile
 import threading
 import time
 from collections import deque
@@ -22,9 +25,12 @@ from contextlib import suppress
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
+from typing import BinaryIO
 
-from ds01_spawner.buildlog import LAYERS, explain_failure
+from ds01_spawner.buildlog import LAYERS, explain_failure, waits_for_network
 from ds01_spawner.errors import BuildFailed, ConfigBroken, DS01Error, EngineUnavailable
+
+from . import processes
 
 TAIL_LINES = 400
 # BuildKit refuses a bigger secret only in the middle of the build.
@@ -32,20 +38,22 @@ MAX_SECRET_BYTES = 500 * 1024
 PROXIES = ("http_proxy", "https_proxy", "no_proxy")
 _WATCH_SECONDS = 0.5
 _GRACE_SECONDS = 10.0
-_HELP_SECONDS = 30.0
+_ASK_SECONDS = 30.0
 # Of cgroup v2, and of the v1 controller that a limit of memory is set in.
 _CGROUP_ROOTS = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/memory"))
 _SLICE = re.compile(r"[A-Za-z0-9_.:]+(?:-[A-Za-z0-9_.:]+)*\.slice", re.ASCII)
 _CGROUP = re.compile(r"(?:/[A-Za-z0-9_.:-]+)+", re.ASCII)
 
 _NO_BUILDKIT = re.compile(
-    r"buildx component is missing|BuildKit is enabled but|unknown flag: --(?:progress|secret|iidfile)|"
+    r"buildx component is missing|BuildKit is enabled but|unknown flag: --(?:progress|secret)|"
     r"unknown command: docker build|'build' is not a docker command|client version \S+ is too old"
 )
 _NO_ENGINE = re.compile(
     r"Cannot connect to the Docker daemon|error during connect|permission denied while trying to connect|"
     r"dial unix \S+: connect:"
 )
+# What the command says last when the connection broke in the middle: of Docker 20.10, and of buildx.
+_ENGINE_LOST = re.compile(r"^(?:unexpected EOF|ERROR: .*\brpc error: code = (?:Unavailable|Canceled)\b.*)$")
 
 
 class Builder:
@@ -98,18 +106,12 @@ class Builder:
         Raises:
             BuildFailed: a step failed, it took too long, or it was given up; `detail` is the end of the log.
             ConfigBroken: the command cannot build with BuildKit, or a file of the site is missing.
-            EngineUnavailable: Docker does not answer.
+            EngineUnavailable: Docker does not answer, or ended in the middle.
         """
-        settings = self._list_settings()
-        with tempfile.TemporaryDirectory(prefix="ds01-build-") as directory:
-            context = Path(directory, "context")
-            _write_files(context, context_files)
-            Path(directory, "Dockerfile").write_text(dockerfile, encoding="utf-8")
-            image_id = Path(directory, "image-id")
-            arguments = [*self._command, "build", "--progress=plain", "--tag", tag]
-            arguments += ["--iidfile", str(image_id), "--file", str(Path(directory, "Dockerfile"))]
-            self._run([*arguments, *settings, str(context)], on_line, given_up)
-            return image_id.read_text(encoding="ascii").strip()
+        arguments = [*self._command, "build", "--progress=plain", "--tag", tag, *self._list_settings(), "-"]
+        with _pack(dockerfile, context_files) as context:
+            self._run(arguments, context, on_line, given_up)
+        return self._ask_id(tag)
 
     def _list_settings(self) -> list[str]:
         """Return the arguments that are the same for every build of the site."""
@@ -141,7 +143,7 @@ class Builder:
         """Whether the command builds with buildx; without it `--cgroup-parent` is taken and ignored."""
         asked = [*self._command, "build", "--help"]
         try:
-            said = subprocess.run(asked, capture_output=True, text=True, timeout=_HELP_SECONDS).stdout
+            said = subprocess.run(asked, capture_output=True, text=True, timeout=_ASK_SECONDS).stdout
         except (OSError, subprocess.TimeoutExpired) as exc:
             raise _site_error(f"docker_command: {self._command[0]} cannot be run", str(exc)) from exc
         return "buildx build" in said
@@ -160,10 +162,29 @@ class Builder:
             arguments += ["--secret", f"id={name},src={path}"]
         return arguments
 
+    def _ask_id(self, tag: str) -> str:
+        """Return the id of an image that was just built."""
+        asked = [*self._command, "image", "inspect", "--format={{.Id}}", tag]
+        try:
+            answer = subprocess.run(
+                asked, capture_output=True, text=True, timeout=_ASK_SECONDS, env=self._environment()
+            )
+        except subprocess.TimeoutExpired as exc:
+            raise _engine_error(str(exc)) from exc
+        if answer.returncode == 0:
+            return answer.stdout.strip()
+        if _NO_ENGINE.search(answer.stderr):
+            raise _engine_error(answer.stderr)
+        raise _site_error("docker_command builds on another Docker than c.DS01.docker_host", answer.stderr)
+
     def _run(
-        self, arguments: Sequence[str], on_line: Callable[[str], None], given_up: threading.Event
+        self,
+        arguments: Sequence[str],
+        context: BinaryIO,
+        on_line: Callable[[str], None],
+        given_up: threading.Event,
     ) -> None:
-        process = self._start(arguments)
+        process = self._start(arguments, context)
         tail: deque[str] = deque(maxlen=TAIL_LINES)
         is_over_time = threading.Event()
         watcher = threading.Thread(target=self._watch, args=(process, given_up, is_over_time))
@@ -181,12 +202,17 @@ class Builder:
         if given_up.is_set():
             raise BuildFailed("The build was given up. Start again.", detail="\n".join(tail))
         if is_over_time.is_set():
-            raise BuildFailed(
-                f"The build took longer than {self._timeout.total_seconds() / 60:.0f} minutes and was ended. "
-                "Ask for fewer packages, or ask your admin for a longer limit.",
-                detail="\n".join(tail),
-            )
+            raise BuildFailed(self._explain_end(tail), detail="\n".join(tail))
+        if process.returncode < 0:
+            raise BuildFailed("The build was ended from outside. Start again.", detail="\n".join(tail))
         raise _translate(tail)
+
+    def _explain_end(self, tail: Sequence[str]) -> str:
+        """Return what is said of a build that took too long."""
+        took = f"The build took longer than {self._timeout.total_seconds() / 60:.0f} minutes and was ended"
+        if waits_for_network(tail):
+            return f"{took}: the network did not answer. Start again; if it stays so, tell your admin."
+        return f"{took}. Ask for fewer packages, or ask your admin for a longer limit."
 
     def _conceal(self, line: str) -> str:
         """Take out of a line of the log as whom the proxies are logged in to."""
@@ -206,27 +232,29 @@ class Builder:
                 break
         _end(process)
 
-    def _start(self, arguments: Sequence[str]) -> subprocess.Popen[str]:
+    def _start(self, arguments: Sequence[str], context: BinaryIO) -> subprocess.Popen[str]:
+        if shutil.which(self._command[0]) is None:
+            raise _site_error(f"docker_command: {self._command[0]} cannot be run")
+        return subprocess.Popen(
+            processes.bind(arguments),
+            stdin=context,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            env=self._environment(),
+            start_new_session=True,
+        )
+
+    def _environment(self) -> dict[str, str]:
         environment = {**os.environ, **self._proxies, "DOCKER_BUILDKIT": "1"}
         if self._docker_host:
             environment["DOCKER_HOST"] = self._docker_host
         if "DOCKER_HOST" in environment:
             # A context would win over the host that was asked for.
             environment.pop("DOCKER_CONTEXT", None)
-        try:
-            return subprocess.Popen(
-                arguments,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                encoding="utf-8",
-                errors="replace",
-                env=environment,
-                start_new_session=True,
-            )
-        except OSError as exc:
-            raise _site_error(f"docker_command: {self._command[0]} cannot be run", str(exc)) from exc
+        return environment
 
 
 def _cgroup_path(parent: str) -> str:
@@ -243,30 +271,42 @@ def _cgroup_path(parent: str) -> str:
     return parent
 
 
-def _write_files(context: Path, files: Mapping[str, bytes]) -> None:
-    context.mkdir()
-    for name, content in files.items():
+def _pack(dockerfile: str, files: Mapping[str, bytes]) -> BinaryIO:
+    """Return the context as an archive in memory, which nobody else sees and which ends with this process."""
+    for name in files:
         if Path(name).name != name:
             raise ValueError(f"{name!r} is not the plain name of a file")
-        path = context / name
-        path.write_bytes(content)
-        # The mode counts in BuildKit's cache key: it must not depend on the umask of the Hub.
-        path.chmod(0o644)
+    archive = os.fdopen(os.memfd_create("ds01-build"), "w+b")
+    with tarfile.open(fileobj=archive, mode="w") as packed:
+        for name, content in {**files, "Dockerfile": dockerfile.encode()}.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            packed.addfile(entry, io.BytesIO(content))
+    archive.seek(0)
+    return archive
 
 
 def _end(process: subprocess.Popen[str]) -> None:
     """End `process` and its children; docker tells the engine to give the build up."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         if process.poll() is not None:
-            return
+            break
         # The thread of the build may have reaped it in between.
         with suppress(ProcessLookupError, subprocess.TimeoutExpired):
             os.killpg(process.pid, number)
             process.wait(_GRACE_SECONDS)
+    if process.returncode is not None and process.returncode < 0:
+        # It was killed: buildx, a process of its own, goes on then.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _site_error(cause: str, detail: str = "") -> ConfigBroken:
     return ConfigBroken(f"Images cannot be built now ({cause}). Tell your admin.", detail=detail)
+
+
+def _engine_error(detail: str) -> EngineUnavailable:
+    return EngineUnavailable("Docker does not answer. Try again later, or tell your admin.", detail=detail)
 
 
 def _translate(tail: Sequence[str]) -> DS01Error:
@@ -278,7 +318,12 @@ def _translate(tail: Sequence[str]) -> DS01Error:
             log,
         )
     if _NO_ENGINE.search(log):
-        return EngineUnavailable("Docker does not answer. Try again later, or tell your admin.", detail=log)
+        return _engine_error(log)
+    if tail and _ENGINE_LOST.search(tail[-1]):
+        return EngineUnavailable(
+            "Docker was restarted while your image was built. Start again; the steps before are kept.",
+            detail=log,
+        )
     failure = explain_failure(tail)
     where = LAYERS.get(failure.layer, LAYERS[""])
     return BuildFailed(f"{where}: {failure.sentence}", detail=log, lines=failure.lines)

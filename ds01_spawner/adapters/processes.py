@@ -12,6 +12,8 @@ import ctypes
 import os
 import re
 import signal
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 _OWNER = re.compile(r"([0-9a-f-]{36}):([0-9]+):([1-9][0-9]*):([0-9]+)", re.ASCII)
@@ -73,6 +75,21 @@ def end_with_parent(parent: str = "") -> bool:
     return match is not None and int(match[3]) == now and is_alive(parent)
 
 
+def bind(command: Sequence[str]) -> list[str]:
+    """Return the command that becomes `command`, and gets SIGTERM when the thread that started it ends.
+
+    That needs no moment between fork and exec, in which a process of many threads may hang.
+    """
+    return [sys.executable, "-I", "-S", __file__, own_process(), *command]
+
+
+def main() -> None:
+    """Run as a program, `PARENT COMMAND…`, by what `bind` returns: the standard library only."""
+    parent, *command = sys.argv[1:]
+    if end_with_parent(parent):
+        os.execvp(command[0], command)  # noqa: S606
+
+
 def _read_boot_id() -> str:
     return _BOOT_ID.read_text().strip()
 
@@ -96,3 +113,7 @@ def _is_hidden(pid: int) -> bool:
     except (ProcessLookupError, OverflowError):
         return False
     return True
+
+
+if __name__ == "__main__":
+    main()

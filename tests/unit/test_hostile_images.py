@@ -144,12 +144,7 @@ NAMES = (
     "ubuntu:24.04",
     "a.b/c/d:e",
 )
-BUILDERS_COMMAND = (
-    sys.executable,
-    "-c",
-    "import json, sys; open(sys.argv[sys.argv.index('--iidfile') + 1], 'w').write('sha256:0');"
-    "print(json.dumps(sys.argv[1:]))",
-)
+BUILDERS_COMMAND = (sys.executable, "-c", "import json, sys; print(json.dumps(sys.argv[1:]))")
 
 
 def ask(kind: str, text: str, *, allow_urls: bool = False) -> dict[str, Any] | None:
@@ -389,7 +384,7 @@ def arguments_of(spec: ImageSpec) -> list[str]:
     files = context_files(spec, PROBE)
     builder.build(name, render_dockerfile(spec, PROBE, TEMPLATE), files, lines.append, Event())
     (line,) = lines
-    return [re.sub(r"/ds01-build-\w+", "", word.replace(name, "TAG")) for word in json.loads(line)]
+    return [word.replace(name, "TAG") for word in json.loads(line)]
 
 
 class PatternWithoutAnEnd:
