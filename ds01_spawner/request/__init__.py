@@ -16,9 +16,10 @@ from ..model import ServerDefaults
 from .build import build_request
 from .options import Unlisted, UserOptions, parse_options
 from .profiles import find_profile, overrides_for, parse_profiles, visible_profiles
-from .starts import starts_of
+from .starts import IMAGE_SETTINGS, starts_of
 
 __all__ = [
+    "IMAGE_SETTINGS",
     "ServerDefaults",
     "Unlisted",
     "UserOptions",

@@ -8,8 +8,8 @@ from itertools import product
 from ..model import Profile, ProfileOption
 from .options import UserOptions
 
-# The settings of a server that decide its image.
-_IN_THE_IMAGE = ("framework", "framework_version", "base_image", "use_case", "packages", "system_packages")
+IMAGE_SETTINGS = ("framework", "framework_version", "base_image", "use_case", "packages", "system_packages")
+"""The settings of a server that decide its image."""
 
 
 def starts_of(profile: Profile) -> Iterator[UserOptions]:
@@ -26,6 +26,6 @@ def _list_choices(option: ProfileOption) -> list[tuple[str, str]]:
     """Return (option, choice) of those choices that differ in what they set of the image."""
     found: dict[str, tuple[str, str]] = {}
     for choice in sorted(option.choices, key=lambda one: not one.default):
-        sets = {name: choice.override[name] for name in _IN_THE_IMAGE if name in choice.override}
+        sets = {name: choice.override[name] for name in IMAGE_SETTINGS if name in choice.override}
         found.setdefault(repr(sets), (option.slug, choice.slug))
     return list(found.values())

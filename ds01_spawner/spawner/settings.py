@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from traitlets import Any, Bool, Dict, Integer, List, Unicode, Union
+from collections.abc import Iterable, Mapping
+
+from traitlets import Any, Bool, Dict, Integer, List, TraitError, Unicode, Union
 from traitlets import Callable as CallableTrait
 from traitlets.config import Configurable
+
+from ..errors import ConfigBroken
+from ..model import ServerDefaults
 
 
 class ServerSettings(Configurable):
@@ -77,3 +82,40 @@ class ServerSettings(Configurable):
         config=True,
         help="AIME's ulimits, left out with a warning where the engine may not set them; -1 is unlimited.",
     )
+
+    def set_all(self, values: Mapping[str, object]) -> None:
+        """Set what a profile overrides.
+
+        Raises:
+            ConfigBroken: there is no such setting, or it takes no such value.
+        """
+        for name, value in values.items():
+            try:
+                if not self.has_trait(name):
+                    raise TraitError("there is no such setting of DS01Spawner")
+                setattr(self, name, value)
+            except TraitError as exc:
+                raise ConfigBroken(
+                    "This profile is set up wrongly. Choose another one, and tell your admin.",
+                    detail=f"spawner_override sets {name!r}: {exc}",
+                ) from exc
+
+    def defaults(self, use_cases: Iterable[str]) -> ServerDefaults:
+        """Return what the settings say of a server where its user says nothing."""
+        return ServerDefaults(
+            framework=self.framework,
+            framework_version=self.framework_version,
+            base_image=self.base_image,
+            use_case=self.use_case,
+            packages=tuple(self.packages),
+            system_packages=tuple(self.system_packages),
+            gpu_profile=self.gpu_profile,
+            gpu_count=self.gpu_count,
+            workspace_dir=self.workspace_dir,
+            data_dir=self.data_dir,
+            models_dir=self.models_dir,
+            allow_custom_base_image=self.allow_custom_base_image,
+            allow_package_options=self.allow_package_options,
+            allow_mount_options=self.allow_mount_options,
+            use_cases=tuple(use_cases),
+        )
