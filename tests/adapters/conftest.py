@@ -13,6 +13,9 @@ import sqlalchemy as sa
 
 from ds01_spawner.adapters.ledger import Ledger
 
+# A plugin that tests import from as well.
+pytest.register_assert_rewrite("tests.adapters.building")
+
 
 @pytest.fixture
 def sqlite_url(tmp_path: Path) -> str:

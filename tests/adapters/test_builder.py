@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import ssl
 import subprocess
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from threading import Event
@@ -17,32 +16,17 @@ import pytest
 from docker.errors import ImageNotFound
 
 from ds01_spawner.adapters.builder import MAX_SECRET_BYTES, Builder
-from ds01_spawner.buildlog import BuildStep, ProgressReader
 from ds01_spawner.errors import BuildFailed, ConfigBroken, EngineUnavailable, ImageFailed
-from ds01_spawner.image import (
-    HUB_PYTHON,
-    PROBE_SCRIPT,
-    BaseProbe,
-    context_files,
-    parse_probe,
-    render_dockerfile,
-    tag,
-)
+from ds01_spawner.image import HUB_PYTHON, BaseProbe, context_files, render_dockerfile, tag
 from ds01_spawner.model import ImageSpec
-from ds01_spawner.templating import read_dockerfile
 
-from ..conftest import PrivateEngine, run_tool
+from .building import BASE, CA_BUNDLE, DOCKER, MARK, NO_PYTHON, TEMPLATE, Built, ask, layers
 
-BASE = "aimehub/pytorch-2.8.0-cuda12.6.3:latest"
-NO_PYTHON = "ds01-test/no-python:latest"
-RUNTIME = "ds01-test/runtime:latest"
-TEMPLATE = read_dockerfile("Dockerfile.j2")
-DOCKER = ("/usr/bin/docker",)
-CA_BUNDLE = ssl.get_default_verify_paths().cafile
+pytest_plugins = ("tests.adapters.building",)
 pytestmark = pytest.mark.docker
 
+RUNTIME = "ds01-test/runtime:latest"
 TAG = "ds01-test/builder:latest"
-MARK = "ds01-test-mark-of-the-sites-own-settings"
 
 # The marker on tabulate makes its layer new in every run, whatever the engine has in its cache.
 NEW = int.from_bytes(os.urandom(3), "big")
@@ -80,78 +64,6 @@ manager.shutdown_kernel(now=True)
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Built:
-    """One image that a test had built, and the steps that its build told of."""
-
-    tag: str
-    id: str
-    steps: tuple[BuildStep, ...]
-
-
-def read_steps(lines: list[str]) -> tuple[BuildStep, ...]:
-    reader = ProgressReader()
-    return tuple(step for step in map(reader.read, lines) if step is not None)
-
-
-@pytest.fixture(scope="module")
-def docker_host(private_engine: PrivateEngine) -> str:
-    for tags in (["--tag", BASE], ["--no-python", "--tag", NO_PYTHON]):
-        ensured = run_tool("base_image", "ensure", "--docker-host", private_engine.docker_host, *tags)
-        assert ensured.returncode == 0, ensured.stderr
-    return private_engine.docker_host
-
-
-@pytest.fixture(scope="module")
-def engine(docker_host: str) -> Iterator[docker.DockerClient]:
-    client = docker.DockerClient(base_url=docker_host)
-    yield client
-    client.close()
-
-
-@pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    directory = tmp_path_factory.mktemp("site")
-    pip_config, apt_config = directory / "pip.conf", directory / "apt.conf"
-    pip_config.write_text(f"# {MARK}\n[global]\nretries = 3\n", encoding="utf-8")
-    apt_config.write_text(f'# {MARK}\nAcquire::Retries "2";\n', encoding="utf-8")
-    return {"pip_config": pip_config, "apt_config": apt_config}
-
-
-@pytest.fixture(scope="module")
-def builder(docker_host: str, settings: dict[str, Path]) -> Builder:
-    return Builder(docker_command=DOCKER, docker_host=docker_host, ca_bundle=CA_BUNDLE, **settings)
-
-
-@pytest.fixture(scope="module")
-def probe(engine: docker.DockerClient) -> Callable[[str], BaseProbe]:
-    def run(image: str) -> BaseProbe:
-        output = engine.containers.run(
-            image, ["-c", PROBE_SCRIPT], entrypoint="/bin/sh", network_mode="none", remove=True
-        )
-        return parse_probe(output.decode())
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def build(
-    engine: docker.DockerClient, builder: Builder, probe: Callable[[str], BaseProbe]
-) -> Iterator[Callable[[ImageSpec], Built]]:
-    made: list[str] = []
-
-    def run(spec: ImageSpec) -> Built:
-        found, lines, name = probe(spec.base), list[str](), tag(spec, TEMPLATE)
-        dockerfile = render_dockerfile(spec, found, TEMPLATE)
-        image_id = builder.build(name, dockerfile, context_files(spec, found), lines.append, Event())
-        made.append(name)
-        return Built(tag=name, id=image_id, steps=read_steps(lines))
-
-    yield run
-    for name in made:
-        engine.images.remove(name, noprune=False)
-
-
 @pytest.fixture(scope="module")
 def her_image(build: Callable[[ImageSpec], Built]) -> Built:
     return build(HER_OWN)
@@ -174,24 +86,6 @@ def runtime_image(docker_host: str) -> str:
     environment = {**os.environ, "DOCKER_BUILDKIT": "1", "DOCKER_HOST": docker_host}
     subprocess.run(command, env=environment, check=True, capture_output=True)
     return RUNTIME
-
-
-def ask(engine: docker.DockerClient, image: str, *command: str) -> str:
-    """What `command` prints in a container of `image`, as a user that the image does not know."""
-    output = engine.containers.run(
-        image,
-        list(command),
-        user="12345:12345",
-        environment={"HOME": "/tmp/home"},
-        network_mode="none",
-        tmpfs={"/tmp": "exec,mode=1777"},
-        remove=True,
-    )
-    return str(output.decode())
-
-
-def layers(engine: docker.DockerClient, image: str) -> list[str]:
-    return list(engine.images.get(image).attrs["RootFS"]["Layers"])
 
 
 def test_the_base_is_probed(probe: Callable[[str], BaseProbe]) -> None:
