@@ -19,8 +19,10 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
+import docker
 import docker.auth
 import docker.errors
+import docker.types
 import requests
 from docker.utils import parse_repository_tag
 
@@ -119,10 +121,9 @@ class PullCalls(ImageCalls):
         self, remote: str, headers: dict[str, str], given_up: threading.Event, timeout: timedelta
     ) -> Iterator[_Event]:
         """Pull, and yield what Docker says about it, until the end or until nobody waits."""
-        said: SimpleQueue[_Event | Exception | None] = SimpleQueue()
-        is_left = threading.Event()
-        threading.Thread(target=self._ask, args=(remote, headers, said, is_left), daemon=True).start()
+        pulling = _Pulling(self.client, remote, headers)
         deadline = time.monotonic() + timeout.total_seconds()
+        pulling.start()
         try:
             while not given_up.is_set():
                 if time.monotonic() > deadline:
@@ -131,7 +132,7 @@ class PullCalls(ImageCalls):
                         "minutes and was ended. Start again later, or ask your admin to pull it."
                     )
                 try:
-                    event = said.get(timeout=_WATCH_SECONDS)
+                    event = pulling.said.get(timeout=_WATCH_SECONDS)
                 except Empty:
                     continue
                 if event is None:
@@ -143,37 +144,7 @@ class PullCalls(ImageCalls):
                 yield event
             raise BuildFailed("The build was given up. Start again.")
         finally:
-            is_left.set()
-
-    def _ask(
-        self,
-        remote: str,
-        headers: dict[str, str],
-        said: SimpleQueue[_Event | Exception | None],
-        is_left: threading.Event,
-    ) -> None:
-        """Put each line of Docker's answer into `said`, None at the end; runs in a thread of its own.
-
-        docker-py's own pull waits for an answer for ever. Docker ends a pull whose connection ends.
-        """
-        repository, tag = parse_repository_tag(remote)
-        try:
-            with self.client.post(
-                self.client._url("/images/create"),
-                params={"fromImage": repository, "tag": tag or "latest"},
-                headers=headers,
-                stream=True,
-                timeout=_SILENT_SECONDS,
-            ) as answer:
-                if not answer.ok:
-                    said.put({"error": answer.json()["message"]})
-                for line in answer.iter_lines() if answer.ok else ():
-                    if is_left.is_set():
-                        return
-                    said.put(json.loads(line))
-            said.put(None)
-        except (requests.RequestException, EngineUnavailable, ValueError, KeyError) as exc:
-            said.put({"error": _SILENCE} if "timed out" in str(exc) else exc)
+            pulling.leave()
 
     def _log_in(self, remote: str) -> dict[str, str]:
         """Return the header that logs in to an image's registry, none where there is no login for it."""
@@ -188,6 +159,51 @@ class PullCalls(ImageCalls):
         except (docker.errors.DockerException, ValueError) as exc:
             raise _login_error(f"{self._login or 'what docker login left'}: {exc}") from exc
         return {"X-Registry-Auth": docker.auth.encode_header(login).decode()} if login else {}
+
+
+class _Pulling(threading.Thread):
+    """A pull under way: each line of Docker's answer comes into `said`, None at the end.
+
+    Its own thread, since who waits must be able to leave. docker-py's own pull waits for ever; Docker ends a
+    pull whose connection ends.
+    """
+
+    def __init__(self, client: docker.APIClient, remote: str, headers: dict[str, str]) -> None:
+        super().__init__(name="ds01-pull", daemon=True)
+        self.said: SimpleQueue[_Event | Exception | None] = SimpleQueue()
+        self._client, self._remote, self._headers = client, remote, headers
+        self._answer: requests.Response | None = None
+        self._is_left = False
+        self._lock = threading.Lock()
+
+    def run(self) -> None:
+        repository, tag = parse_repository_tag(self._remote)
+        try:
+            with self._client.post(
+                self._client._url("/images/create"),
+                params={"fromImage": repository, "tag": tag or "latest"},
+                headers=self._headers,
+                stream=True,
+                timeout=_SILENT_SECONDS,
+            ) as answer:
+                with self._lock:
+                    self._answer = answer
+                if not answer.ok:
+                    self.said.put({"error": answer.json()["message"]})
+                for line in answer.iter_lines() if answer.ok and not self._is_left else ():
+                    self.said.put(json.loads(line))
+                with self._lock:
+                    self._answer = None
+            self.said.put(None)
+        except (requests.RequestException, ValueError, KeyError) as exc:
+            self.said.put({"error": _SILENCE} if "timed out" in str(exc) else exc)
+
+    def leave(self) -> None:
+        """End the connection, and with it the pull; before Docker has answered, as soon as it does."""
+        with self._lock:
+            self._is_left = True
+            if self._answer is not None:
+                docker.types.CancellableStream(iter(()), self._answer).close()
 
 
 class PullProgress:
@@ -266,6 +282,12 @@ _CAUSES: tuple[tuple[str, type[ImageFailed], str], ...] = (
         "{reference} is not the name of an image. Choose another base image.",
     ),
     (
+        r"no such host",
+        ImageFailed,
+        "There is no registry {registry}, so the base image {reference} cannot be downloaded. Check its "
+        "name, choose another base image, or tell your admin.",
+    ),
+    (
         r"toomanyrequests|rate limit",
         ImageFailed,
         "The registry {registry} gives this server no more images for now, so {reference} cannot be "
@@ -284,7 +306,7 @@ _CAUSES: tuple[tuple[str, type[ImageFailed], str], ...] = (
     ),
     (
         r"dial tcp|connection (?:refused|reset)|timeout|timed out|deadline exceeded|EOF|unreachable|"
-        r"no such host|server misbehaving|unexpected HTTP status|received unexpected HTTP|\b50[0-9]\b",
+        r"server misbehaving|unexpected HTTP status|received unexpected HTTP|\b50[0-9]\b",
         RegistryUnavailable,
         "The registry {registry} does not answer, so the base image {reference} cannot be downloaded. Start "
         "again later, or tell your admin.",
