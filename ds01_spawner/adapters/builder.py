@@ -27,12 +27,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
 
-from ds01_spawner.buildlog import LAYERS, explain_failure, waits_for_network
+from ds01_spawner.buildlog import LAYERS, describe_duration, explain_failure, waits_for_network
 from ds01_spawner.errors import BuildFailed, ConfigBroken, DS01Error, EngineUnavailable
 
 from . import processes
 
 TAIL_LINES = 400
+RESOLVE_TIMEOUT = timedelta(seconds=60)
 # BuildKit refuses a bigger secret only in the middle of the build.
 MAX_SECRET_BYTES = 500 * 1024
 PROXIES = ("http_proxy", "https_proxy", "no_proxy")
@@ -110,8 +111,33 @@ class Builder:
         """
         arguments = [*self._command, "build", "--progress=plain", "--tag", tag, *self._list_settings(), "-"]
         with _pack(dockerfile, context_files) as context:
-            self._run(arguments, context, on_line, given_up)
+            failed = self._run(arguments, context, on_line, given_up, self._timeout)
+        if failed:
+            raise _translate(failed)
         return self._ask_id(tag)
+
+    def resolve(
+        self,
+        dockerfile: str,
+        context_files: Mapping[str, bytes],
+        given_up: threading.Event,
+        timeout: timedelta = RESOLVE_TIMEOUT,
+    ) -> tuple[str, ...]:
+        """Run a Dockerfile that only checks; return () if all is well, else the end of its log. Blocks.
+
+        It leaves no image.
+
+        Raises:
+            BuildFailed: it took too long, or it was given up; `detail` is the end of the log.
+            ConfigBroken, EngineUnavailable: as for `build`.
+        """
+        arguments = [*self._command, "build", "--progress=plain", "--output=type=tar,dest=/dev/null"]
+        arguments += [*self._list_settings(), "-"]
+        with _pack(dockerfile, context_files) as context:
+            failed = self._run(arguments, context, lambda _line: None, given_up, timeout)
+        if failed and not isinstance(error := _translate(failed), BuildFailed):
+            raise error
+        return failed
 
     def _list_settings(self) -> list[str]:
         """Return the arguments that are the same for every build of the site."""
@@ -183,11 +209,13 @@ class Builder:
         context: BinaryIO,
         on_line: Callable[[str], None],
         given_up: threading.Event,
-    ) -> None:
+        timeout: timedelta,
+    ) -> tuple[str, ...]:
+        """Return the end of the log if a step failed, else ()."""
         process = self._start(arguments, context)
         tail: deque[str] = deque(maxlen=TAIL_LINES)
         is_over_time = threading.Event()
-        watcher = threading.Thread(target=self._watch, args=(process, given_up, is_over_time))
+        watcher = threading.Thread(target=_watch, args=(process, given_up, is_over_time, timeout))
         watcher.start()
         try:
             for line in process.stdout or ():
@@ -198,21 +226,14 @@ class Builder:
             _end(process)
             watcher.join()
         if process.returncode == 0:
-            return
+            return ()
         if given_up.is_set():
             raise BuildFailed("The build was given up. Start again.", detail="\n".join(tail))
         if is_over_time.is_set():
-            raise BuildFailed(self._explain_end(tail), detail="\n".join(tail))
+            raise BuildFailed(_explain_end(tail, timeout), detail="\n".join(tail))
         if process.returncode < 0:
             raise BuildFailed("The build was ended from outside. Start again.", detail="\n".join(tail))
-        raise _translate(tail)
-
-    def _explain_end(self, tail: Sequence[str]) -> str:
-        """Return what is said of a build that took too long."""
-        took = f"The build took longer than {self._timeout.total_seconds() / 60:.0f} minutes and was ended"
-        if waits_for_network(tail):
-            return f"{took}: the network did not answer. Start again; if it stays so, tell your admin."
-        return f"{took}. Ask for fewer packages, or ask your admin for a longer limit."
+        return tuple(tail) or ("docker said nothing",)
 
     def _conceal(self, line: str) -> str:
         """Take out of a line of the log as whom the proxies are logged in to."""
@@ -220,17 +241,6 @@ class Builder:
             login, at, _ = value.rpartition("://")[2].rpartition("@")
             line = line.replace(login + at, "***@") if at else line
         return line
-
-    def _watch(
-        self, process: subprocess.Popen[str], given_up: threading.Event, is_over_time: threading.Event
-    ) -> None:
-        """End a build that nobody waits for any more, or that takes too long."""
-        deadline = time.monotonic() + self._timeout.total_seconds()
-        while process.poll() is None and not given_up.wait(_WATCH_SECONDS):
-            if time.monotonic() > deadline:
-                is_over_time.set()
-                break
-        _end(process)
 
     def _start(self, arguments: Sequence[str], context: BinaryIO) -> subprocess.Popen[str]:
         if shutil.which(self._command[0]) is None:
@@ -284,6 +294,29 @@ def _pack(dockerfile: str, files: Mapping[str, bytes]) -> BinaryIO:
             packed.addfile(entry, io.BytesIO(content))
     archive.seek(0)
     return archive
+
+
+def _watch(
+    process: subprocess.Popen[str],
+    given_up: threading.Event,
+    is_over_time: threading.Event,
+    timeout: timedelta,
+) -> None:
+    """End a build that nobody waits for any more, or that takes too long."""
+    deadline = time.monotonic() + timeout.total_seconds()
+    while process.poll() is None and not given_up.wait(_WATCH_SECONDS):
+        if time.monotonic() > deadline:
+            is_over_time.set()
+            break
+    _end(process)
+
+
+def _explain_end(tail: Sequence[str], timeout: timedelta) -> str:
+    """Return what is said of a build that took too long."""
+    took = f"The build took longer than {describe_duration(timeout.total_seconds())} and was ended"
+    if waits_for_network(tail):
+        return f"{took}: the network did not answer. Start again; if it stays so, tell your admin."
+    return f"{took}. Ask for fewer packages, or ask your admin for a longer limit."
 
 
 def _end(process: subprocess.Popen[str]) -> None:
