@@ -85,6 +85,7 @@ class Defaults:
     base_packages: tuple[str, ...]
     base_system_packages: tuple[str, ...]
     runtime_image: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
 
 
 def find_owner() -> Owner:
@@ -112,6 +113,7 @@ def read_defaults(site: DS01 | None) -> Defaults:
         base_packages=tuple(site.base_packages),
         base_system_packages=tuple(site.base_system_packages),
         runtime_image=site.runtime_image,
+        labels=tuple(site.image_labels.items()),
     )
 
 
@@ -202,7 +204,7 @@ def make_spec(recipe: Recipe, owner: Owner, defaults: Defaults, *, base_id: str 
         base_id=base_id,
         hub_version=version("jupyterhub"),
         runtime_image=defaults.runtime_image,
-        labels=make_labels(recipe.name, recipe.base, owner),
+        labels=(*defaults.labels, *make_labels(recipe.name, recipe.base, owner)),
     )
 
 
