@@ -31,6 +31,7 @@ from ds01_spawner.buildlog import LAYERS, describe_duration, explain_failure, wa
 from ds01_spawner.errors import BuildFailed, ConfigBroken, DS01Error, EngineUnavailable
 
 from . import processes
+from .cgroups import find_cgroup
 
 TAIL_LINES = 400
 RESOLVE_TIMEOUT = timedelta(seconds=60)
@@ -40,10 +41,6 @@ PROXIES = ("http_proxy", "https_proxy", "no_proxy")
 _WATCH_SECONDS = 0.5
 _GRACE_SECONDS = 10.0
 _ASK_SECONDS = 30.0
-# Of cgroup v2, and of the v1 controller that a limit of memory is set in.
-_CGROUP_ROOTS = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/memory"))
-_SLICE = re.compile(r"[A-Za-z0-9_.:]+(?:-[A-Za-z0-9_.:]+)*\.slice", re.ASCII)
-_CGROUP = re.compile(r"(?:/[A-Za-z0-9_.:-]+)+", re.ASCII)
 
 _NO_BUILDKIT = re.compile(
     r"buildx component is missing|BuildKit is enabled but|unknown flag: --(?:progress|secret)|"
@@ -151,12 +148,10 @@ class Builder:
 
     def _require_cgroup(self) -> str:
         """Return the path of the cgroup for builds; where its limits would not hold, nothing is built."""
-        path = _cgroup_path(self._cgroup_parent)
-        if not any((root / path[1:]).is_dir() for root in _CGROUP_ROOTS):
-            raise _site_error(
-                f"build_cgroup_parent: this machine has no cgroup {path}; start what makes it, "
-                "as in: systemctl enable --now ds01-build.slice"
-            )
+        try:
+            path = find_cgroup(self._cgroup_parent)
+        except ValueError as exc:
+            raise _site_error(f"build_cgroup_parent: {exc}") from exc
         if not self._has_buildx:
             raise _site_error(
                 "build_cgroup_parent: the docker of docker_command builds without buildx, and then no cgroup "
@@ -265,20 +260,6 @@ class Builder:
             # A context would win over the host that was asked for.
             environment.pop("DOCKER_CONTEXT", None)
         return environment
-
-
-def _cgroup_path(parent: str) -> str:
-    """Return where a cgroup lies, e.g. /ds01.slice/ds01-build.slice for ds01-build.slice.
-
-    A slice is given to BuildKit by its path: it starts runc without runc's knowledge of systemd, also where
-    dockerd itself works with systemd. https://github.com/docker/buildx/issues/2903
-    """
-    if _SLICE.fullmatch(parent):
-        parts = parent.removesuffix(".slice").split("-")
-        return "".join(f"/{'-'.join(parts[:end])}.slice" for end in range(1, len(parts) + 1))
-    if _CGROUP.fullmatch(parent) is None or ".." in parent:
-        raise _site_error(f"build_cgroup_parent: {parent[:80]!r} is neither a slice nor the path of a cgroup")
-    return parent
 
 
 def _pack(dockerfile: str, files: Mapping[str, bytes]) -> BinaryIO:
