@@ -32,8 +32,9 @@ exit status:
   130  it was left by Ctrl-C, or the answers ended before the questions did
 
 Without --config, --catalog and --limits, the files are searched where AIME and
-DS01 install them. `gpu` and `reconcile` need the Hub's settings: --config, else
-$DS01_CONFIG, else /etc/jupyterhub/jupyterhub_config.py; mostly as root.
+DS01 install them. `gpu`, `reconcile` and what `image` has for an admin need the
+Hub's settings: --config, else $DS01_CONFIG, else
+/etc/jupyterhub/jupyterhub_config.py; mostly as root.
 """
 
 

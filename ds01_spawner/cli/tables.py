@@ -18,6 +18,7 @@ Block = tuple[str, Sequence[Sequence[Cell]]]
 _UNLIMITED_COLUMNS = 1000
 _NARROWEST = 20
 _GAP = 2
+_MEGABYTE, _GIGABYTE = 10**6, 10**9
 
 
 def align(rows: Sequence[Sequence[str]], *, indent: str = "") -> str:
@@ -64,6 +65,11 @@ def print_table(headings: Sequence[str], blocks: Sequence[Block]) -> None:
                 table.add_row(*(Text(_text(row[place]), style=_style(row[place])) for place in used))
             console.print(Padding(table, (0, 0, 0, indent)))
     print("\n".join(line.rstrip() for line in printed.get().splitlines()))
+
+
+def show_size(count: int) -> str:
+    """Return a size as `docker images` shows it."""
+    return f"{count / _GIGABYTE:.1f} GB" if count >= _GIGABYTE else f"{count / _MEGABYTE:.0f} MB"
 
 
 def show(text: str) -> str:

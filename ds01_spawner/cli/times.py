@@ -20,7 +20,7 @@ def parse_until(text: str, now: datetime) -> datetime:
     """
     text = text.strip()
     if text.startswith("+"):
-        return now + _parse_span(text[1:])
+        return now + parse_span(text[1:])
     if (clock := _find_clock(text)) is not None:
         today = _on(_today(now), clock)
         return today if today > now else _on(_today(now) + timedelta(days=1), clock)
@@ -42,7 +42,16 @@ def parse_since(text: str, now: datetime) -> datetime:
         return _on(date.fromisoformat(text), time())
     if _MOMENT.fullmatch(text):
         return _parse_moment(text)
-    return now - _parse_span(text)
+    return now - parse_span(text)
+
+
+def parse_span(text: str) -> timedelta:
+    """Return how long `text` means: `30d`, `12h`, `1w2d`, `90m`. Raises ValueError."""
+    found = _SPAN.fullmatch(text)
+    if not text or found is None:
+        raise ValueError("not a span of time")
+    weeks, days, hours, minutes = (int(part or 0) for part in found.groups())
+    return timedelta(weeks=weeks, days=days, hours=hours, minutes=minutes)
 
 
 def make_reader(parse: Callable[[str, datetime], datetime], forms: str) -> Callable[[str], datetime]:
@@ -68,14 +77,6 @@ def show_time(moment: datetime | None, now: datetime) -> str:
 def write_time(moment: datetime | None) -> str | None:
     """Return a moment in ISO 8601, in UTC and to the second, for JSON."""
     return None if moment is None else moment.astimezone(timezone.utc).isoformat(timespec="seconds")
-
-
-def _parse_span(text: str) -> timedelta:
-    found = _SPAN.fullmatch(text)
-    if not text or found is None:
-        raise ValueError("not a span of time")
-    weeks, days, hours, minutes = (int(part or 0) for part in found.groups())
-    return timedelta(weeks=weeks, days=days, hours=hours, minutes=minutes)
 
 
 def _parse_moment(text: str) -> datetime:

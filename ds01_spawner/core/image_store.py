@@ -24,6 +24,14 @@ _JUST_MADE = "needed by a container that was made just now"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Removal:
+    """An image that is, or would be, removed, and the profiles whose next start builds it again."""
+
+    image: StoredImage
+    profiles: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pruned:
     """What became, or would become, of each image, and what kept the bounds from being applied in full."""
 
@@ -41,8 +49,8 @@ class ImageStore(Stocktaker):
         self.bounds = bounds
         self.build_cache_budget = build_cache_budget
 
-    def remove(self, texts: Sequence[str], starts: Starts, *, dry_run: bool = False) -> tuple[Verdict, ...]:
-        """Remove the images that `texts` name, all or none; a verdict says which profile needs one.
+    def remove(self, texts: Sequence[str], starts: Starts, *, dry_run: bool = False) -> tuple[Removal, ...]:
+        """Remove the images that `texts` name; none where one of them cannot go.
 
         Raises:
             RequestRefused: none or several may be meant, or a container or a start has one; names who.
@@ -59,8 +67,7 @@ class ImageStore(Stocktaker):
             if not dry_run and not self._remove(one):
                 raise _refuse_used(one, _JUST_MADE)
         return tuple(
-            Verdict(image=one, is_kept=False, why=", ".join(keeping.find_profiles(one, needs)))
-            for one in chosen.values()
+            Removal(image=one, profiles=keeping.find_profiles(one, needs)) for one in chosen.values()
         )
 
     def prune(self, starts: Starts, bounds: Bounds, *, dry_run: bool = False) -> Pruned:
@@ -120,7 +127,6 @@ class ImageStore(Stocktaker):
         for name in stored.names:
             if not self._engine.remove_name(name):
                 return False
-            log.info("removed the image %s", name)
             self._ledger.forget_image(name)
         return True
 

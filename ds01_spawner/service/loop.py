@@ -15,6 +15,7 @@ from ..adapters.engine.events import watch
 from ..adapters.hub import HubClient
 from ..errors import DS01Error, RequestRefused
 from ..site import DS01
+from .images import tend_images
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,7 @@ class Loop:
         self._hub = hub
         self._stop = stop
         self._wake = threading.Event()
+        self._has_looked = threading.Event()
         self._interval = timedelta(seconds=site.service_interval_seconds)
         self._read_slots_at = self._pruned_at = self._hub_asked_at = float("-inf")
         self._asked: dict[int, float] = {}
@@ -52,10 +54,12 @@ class Loop:
         Raises:
             Exception: what nobody foresaw, also in a thread that follows something.
         """
-        for name, follow in (("events", self._follow_events), ("xids", self._follow_xids)):
+        followed = {"events": self._follow_events, "xids": self._follow_xids, "images": self._tend_images}
+        for name, follow in followed.items():
             threading.Thread(target=self._keep_up, args=(follow,), name=name, daemon=True).start()
         while not self._stop.is_set():
             pause = self._look()
+            self._has_looked.set()
             deadline = time.monotonic() + pause.total_seconds()
             while not self._stop.is_set() and time.monotonic() < deadline:
                 # In short pieces, since only `stop` is set by who ends this.
@@ -183,6 +187,17 @@ class Loop:
             nvml.listen_for_xids(self._note_xid, stop=self._stop)
         else:
             box.listen_for_xids(Path(self._site.inventory), self._note_xid, stop=self._stop)
+
+    def _tend_images(self) -> None:
+        """Look after images now and then, beside the loop: a large one takes its time to go."""
+        # What profiles need may depend on the GPUs.
+        self._has_looked.wait()
+        while not self._stop.is_set():
+            try:
+                tend_images(self._site)
+            except DS01Error as exc:
+                log.error("the images have to wait: %s", exc.detail or exc)
+            self._stop.wait(_PRUNE_SECONDS)
 
     def _note_xid(self, gpu_uuid: str, xid: int) -> None:
         self._xids.append((gpu_uuid, xid))

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 # Docker 28.0, where `keep-storage` got another name.
 _API_WITH_RESERVED_SPACE = "1.48"
-_PRUNE_SECONDS = 600
+_SLOW_SECONDS = 600
 # Nanoseconds, which Python does not read.
 _FRACTION = re.compile(r"(\.\d{1,6})\d*")
 
@@ -96,8 +96,10 @@ class DiskCalls(ImageCalls):
         Returns False where Docker keeps it, since a container is made from it.
         """
         try:
+            url = self.client._url("/images/{0}", name)
             with translated(f"removing the image {name}"):
-                self.client.remove_image(name)
+                # docker-py's remove_image waits no longer than for any call, and layers may be large.
+                self.client._raise_for_status(self.client._delete(url, timeout=_SLOW_SECONDS))
         except docker.errors.NotFound:
             log.debug("the image %s has gone already", name)
         except EngineUnavailable as exc:
@@ -116,8 +118,8 @@ class DiskCalls(ImageCalls):
             name = "reserved-space"
         url = self.client._url("/build/prune")
         with translated("pruning the build cache"):
-            # docker-py's prune_builds knows the older name only, and waits no longer than for any call.
-            answer = self.client._post(url, params={name: budget}, timeout=_PRUNE_SECONDS)
+            # docker-py's prune_builds knows the older name only, and waits as little.
+            answer = self.client._post(url, params={name: budget}, timeout=_SLOW_SECONDS)
             found: dict[str, Any] = self.client._result(answer, json=True)
         return int(found.get("SpaceReclaimed") or 0)
 

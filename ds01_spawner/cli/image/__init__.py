@@ -7,8 +7,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..sources import Sources
+from .admin import LIST_ALL, add_verbs
 from .create import create_image
 from .mine import delete_image, list_own
+from .site import list_all
 from .update import update_image
 
 if TYPE_CHECKING:
@@ -49,10 +51,10 @@ With --json, an object:
 _LIST = """\
 With --json, a list of objects, by name:
   name, image                   strings; `image` is the name that Docker has
-  built                         true or false; false also when Docker cannot be asked
+  built                         true or false; false where Docker is not asked
   id, base, created_at          strings, null where it is not built; the time is
                                 ISO 8601 in UTC
-  size_bytes                    number or null; layers that others share count too
+  size_bytes                    number or null; with layers that others share
   folder                        string, null where it has gone
 """
 
@@ -73,7 +75,19 @@ def add_commands(commands: Commands, files: argparse.ArgumentParser) -> None:
         action="store_true",
         help="only the image; the folder stays, to build it again",
     )
-    _add(subcommands, files, "list", list_own, "list your images", _LIST)
+    listing = _add(subcommands, files, "list", list_images, "list your images", f"{_LIST}\n{LIST_ALL}")
+    listing.add_argument(
+        "--all",
+        dest="needs_hub",
+        action="store_true",
+        help="admin: all images of this machine, what they take, and who needs them",
+    )
+    add_verbs(subcommands, files)
+
+
+def list_images(options: argparse.Namespace, sources: Sources) -> None:
+    """Print one's own images, or all of the machine."""
+    (list_all if options.needs_hub else list_own)(options, sources)
 
 
 def _add_create(subcommands: Commands, files: argparse.ArgumentParser) -> None:

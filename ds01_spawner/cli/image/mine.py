@@ -12,7 +12,7 @@ from ... import mlc
 from ...errors import RequestRefused
 from ..questions import YesNo, open_terminal
 from ..sources import Sources
-from ..tables import Cell, print_json, print_table
+from ..tables import Cell, print_json, print_table, show_size
 from ..times import show_time, write_time
 from . import folder
 from .parts import add_site, find_engine, refuse_foreign, say
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from ...adapters.engine.images import NamedImage
 
 _HEADINGS = ("NAME", "SIZE", "CREATED", "BASE", "FOLDER")
-_MEGABYTE, _GIGABYTE = 10**6, 10**9
 _LATEST = ":latest"
 
 
@@ -139,9 +138,4 @@ def _draw(row: _Row, owner: Owner, now: datetime) -> list[Cell]:
     if image is None:
         return [row.name, "", "not built", "", path]
     base = image.labels.get(mlc.BASE_IMAGE_LABEL, "")
-    return [row.name, _show_size(image.size), show_time(image.created_at, now), base, path]
-
-
-def _show_size(count: int) -> str:
-    """Return a size as `docker images` shows it."""
-    return f"{count / _GIGABYTE:.1f} GB" if count >= _GIGABYTE else f"{count / _MEGABYTE:.0f} MB"
+    return [row.name, show_size(image.size), show_time(image.created_at, now), base, path]
