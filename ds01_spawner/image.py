@@ -14,9 +14,10 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from types import MappingProxyType
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 from packaging.version import InvalidVersion, Version
 
 from ds01_spawner.errors import ConfigBroken, ImageFailed
@@ -213,14 +214,7 @@ def render_dockerfile(spec: ImageSpec, probe: BaseProbe, template_text: str) -> 
     check_reference(spec.base)
     if spec.runtime_image and _REFERENCE.fullmatch(spec.runtime_image) is None:
         raise ConfigBroken(f"runtime_image: {spec.runtime_image[:80]!r} is not the name of an image.")
-    environment = Environment(
-        undefined=StrictUndefined,
-        autoescape=False,  # noqa: S701 - a Dockerfile is not HTML; each value was matched in full
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.from_string(template_text).render(
+    return _compile(template_text).render(
         spec=spec,
         probe=probe,
         hub=HUB_PREFIX,
@@ -279,6 +273,18 @@ def quote_label(key: str, value: str) -> str:
 
 _RUNTIME_PYTHON = "/opt/ds01/python/bin/python3"
 _KERNEL_ENVIRONMENT_PYTHON = "/opt/ds01/kernel/bin/python"
+
+
+@cache
+def _compile(template_text: str) -> Template:
+    environment = Environment(
+        undefined=StrictUndefined,
+        autoescape=False,  # noqa: S701 - a Dockerfile is not HTML; each value was matched in full
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.from_string(template_text)
 
 
 def _kernel_python(probe: BaseProbe) -> str:

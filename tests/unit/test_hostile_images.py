@@ -36,9 +36,11 @@ from ds01_spawner.errors import ConfigBroken, RequestRefused
 from ds01_spawner.image import BaseProbe, context_files, render_dockerfile, tag
 from ds01_spawner.model import ImageSpec, ServerDefaults
 from ds01_spawner.request import build, build_request, parse_options
-from ds01_spawner.templating import read_dockerfile
+from ds01_spawner.templating import read_dockerfile, template_directory
 
 TEMPLATE = read_dockerfile("Dockerfile.j2")
+# Of images, and of the check before a build.
+TEMPLATES = sorted({path.name for path in template_directory().glob("*.j2")} - {"macros.j2"})
 PROBE = BaseProbe(
     python="/usr/bin/python3", version=(3, 11, 2), has_pip=True, has_venv=True, has_apt=True, has_bash=True
 )
@@ -192,48 +194,55 @@ def twin(spec: ImageSpec) -> ImageSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instructions:
-    """A Dockerfile as a parser reads it: what BuildKit is told, apart from the base and the labels."""
+    """A Dockerfile as a parser reads it: its labels, and all else, without the name of the base."""
 
-    base: str
     labels: tuple[str, ...]
     others: tuple[tuple[str, str], ...]
 
 
-def read_instructions(text: str) -> Instructions:
+def read_instructions(text: str, base: str) -> Instructions:
     found = DockerfileParser(fileobj=io.BytesIO(text.encode())).structure
-    (base,) = (step["value"] for step in found if step["instruction"] == "FROM")
     # The caches of two bases have nothing in common but their form.
+    key = re.compile(r"=ds01-(pip|apt)-[0-9a-f]{64}\b")
+    others = ((step["instruction"], step["value"]) for step in found if step["instruction"] != "LABEL")
     return Instructions(
-        base=base,
         labels=tuple(step["value"] for step in found if step["instruction"] == "LABEL"),
         others=tuple(
-            (step["instruction"], re.sub(r"=ds01-(pip|apt)-[0-9a-f]{64}\b", r"=ds01-\1-", step["value"]))
-            for step in found
-            if step["instruction"] not in ("FROM", "LABEL")
+            (name, value.replace(base, "BASE", 1) if name == "FROM" else key.sub(r"=ds01-\1-", value))
+            for name, value in others
         ),
     )
 
 
-@cache
-def render_harmless(spec: ImageSpec) -> str:
-    return render_dockerfile(spec, PROBE, TEMPLATE)
+def render(template: str, spec: ImageSpec) -> str:
+    return render_dockerfile(spec, PROBE, read_dockerfile(template))
+
+
+# There are few shapes.
+render_harmless = cache(render)
 
 
 def check_build(spec: ImageSpec, scratch: Path) -> None:
-    """Fail if the image of `spec` is built in any other way than a harmless one."""
-    dockerfile = render_dockerfile(spec, PROBE, TEMPLATE)
-    hostile = read_instructions(dockerfile)
-    harmless_dockerfile = render_harmless(twin(spec))
-    harmless = read_instructions(harmless_dockerfile)
+    """Fail if the image of `spec` is built, or checked before, in any other way than a harmless one."""
+    assert re.search(r"[\s$`\\\"']", spec.base) is None
+    for template in TEMPLATES:
+        check_dockerfile(template, spec)
+    check_context(spec, scratch)
+
+
+def check_dockerfile(template: str, spec: ImageSpec) -> None:
+    dockerfile, harmless_dockerfile = render(template, spec), render_harmless(template, twin(spec))
+    hostile = read_instructions(dockerfile, spec.base)
+    harmless = read_instructions(harmless_dockerfile, HARMLESS.base)
     assert hostile.others == harmless.others
-    assert hostile.base == spec.base
-    assert re.search(r"[\s$`\\\"']", hostile.base) is None
     assert len(hostile.labels) == len(harmless.labels)
     for label in hostile.labels:
         assert re.fullmatch(r'"[A-Za-z0-9._-]+"="(?:[^"\\$\n]|\\["\\$])*"', label), label
     # Whatever a parser takes for the end of a line.
     assert len(dockerfile.splitlines()) == len(harmless_dockerfile.splitlines())
 
+
+def check_context(spec: ImageSpec, scratch: Path) -> None:
     files, others = context_files(spec, PROBE), context_files(twin(spec), PROBE)
     hers = {"packages.txt": spec.packages, "requirements.txt": spec.requirements}
     assert files.keys() == others.keys()
