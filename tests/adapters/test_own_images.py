@@ -103,10 +103,11 @@ def desk(docker_host: str, tmp_path: Path) -> Iterator[Desk]:
 
 def test_an_image_is_made_listed_edited_updated_and_deleted(desk: Desk) -> None:
     name = f"life-{MARK}"
-    made = desk.create(name, "-p", "iniconfig", "-s", "tree")
-    image = made["image"]
-    assert image == f"{name}-root-image"
-    assert made["built"] is True
+    written = desk.create(name, "-p", "iniconfig", "-s", "tree", "--no-build")
+    image = written["image"]
+    assert (image, written["built"]) == (f"{name}-root-image", False)
+    made = desk.update(name)
+    assert (made["built"], made["changes"]) == (True, {})
     assert desk.say_in(image, "python3", "-c", "import iniconfig; print('yes')") == "yes"
     assert desk.engine.images.get(image).labels["aime.mlc.MAINTAINER_ID"] == "0"
 
