@@ -13,8 +13,8 @@ import sqlalchemy as sa
 
 from ds01_spawner.adapters.ledger import Ledger
 
-# A plugin that tests import from as well.
-pytest.register_assert_rewrite("tests.adapters.building")
+# Plugins that tests import from as well.
+pytest.register_assert_rewrite("tests.adapters.building", "tests.adapters.shelf")
 
 
 @pytest.fixture
