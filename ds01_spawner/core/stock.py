@@ -217,7 +217,7 @@ class Stocktaker:
                 id=image_id,
                 names=ours,
                 other_names=tuple(name for name in found.names if name not in ours),
-                made_at=max(found.made_at, *built),
+                made_at=max((found.made_at, *built)),
                 tagged_at=found.tagged_at,
                 size=size,
                 shared_size=shared_size,

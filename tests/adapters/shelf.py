@@ -23,7 +23,7 @@ from ds01_spawner.adapters.ledger import Ledger
 
 from ..conftest import run_tool
 
-NOW = datetime(2026, 3, 2, 12, 0, tzinfo=timezone.utc)
+NOW = datetime.now(timezone.utc).replace(microsecond=0)
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 MEGABYTE = 10**6
 
