@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import sys
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
@@ -33,6 +34,15 @@ class Abandoned(Exception):
 
     def __init__(self, message: str = "Nothing was changed.") -> None:
         super().__init__(message)
+
+
+@contextmanager
+def leaving() -> Iterator[None]:
+    """Take Ctrl-C between two questions as it is taken at one: nothing is changed in here."""
+    try:
+        yield
+    except KeyboardInterrupt as exc:
+        raise Abandoned from exc
 
 
 class Question(Protocol[T_co]):
@@ -204,8 +214,8 @@ class Interview:
         raise AssertionError("the last try returns or raises")
 
     def _read(self, mark: str) -> str:
-        self._print(mark, end=" ")
         try:
+            self._print(mark, end=" ")
             line = self._read_line()
         except KeyboardInterrupt:
             line = ""

@@ -25,6 +25,7 @@ SCRIPT = str(Path(sys.executable).with_name("ds01"))
 BASE = "aimehub/pytorch-2.8.0-cuda12.6.3"
 CA_BUNDLE = ssl.get_default_verify_paths().cafile or ""
 SECONDS = 300
+PLACE_OF_ANSWER = r"(?:\n|\] )> $|\]: $"
 # Of this run alone, whatever the engine has in its cache and whoever else uses it.
 MARK = os.urandom(4).hex()
 NEW_SIX = f'six; python_version < "3.{100 + int(MARK, 16)}"'
@@ -197,7 +198,7 @@ def test_the_wizard_builds_at_the_last_answer_and_ctrl_c_there_leaves_nothing(de
     answers = ("none", "", "", "")
     left = desk.sit_down(*options)
     for answer in answers:
-        left.expect(r"[>:] $")
+        left.expect(PLACE_OF_ANSWER)
         left.sendline(answer)
     left.expect(r"Build the image now\? \[Y/n\]: $")
     left.sendintr()
@@ -208,7 +209,7 @@ def test_the_wizard_builds_at_the_last_answer_and_ctrl_c_there_leaves_nothing(de
 
     stayed = desk.sit_down(*options)
     for answer in (*answers, "y"):
-        stayed.expect(r"[>:] $")
+        stayed.expect(PLACE_OF_ANSWER)
         stayed.sendline(answer)
     stayed.expect("Your image is built")
     stayed.expect(pexpect.EOF)

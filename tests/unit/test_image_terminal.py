@@ -15,7 +15,7 @@ from tests.unit.shell import ROOT
 
 SCRIPT = str(Path(sys.executable).with_name("ds01"))
 CATALOG = str(ROOT / "tests" / "data" / "ml_images.v2.repo")
-PLACE_OF_ANSWER = r"[>:] $"
+PLACE_OF_ANSWER = r"(?:\n|\] )> $|\]: $"
 ANSWERS = ("thesis", "", "", "", "cv", "wandb", "", "ffmpeg")
 # Each question is first answered wrongly, where it has wrong answers.
 WITH_MISTAKES = (

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from ds01_spawner.cli.questions import Abandoned, Choice, Interview, Items, Text, YesNo
+from ds01_spawner.cli.questions import Abandoned, Choice, Interview, Items, Text, YesNo, leaving
 from ds01_spawner.errors import CatalogBroken, ImageFailed, RequestRefused
 
 FRUIT = Choice(
@@ -145,6 +145,11 @@ def test_ctrl_c_is_leaving() -> None:
     interview = Interview(read_line=interrupt, console=Console(file=io.StringIO()))
     with pytest.raises(Abandoned):
         interview.ask(NUMBER)
+
+
+def test_ctrl_c_between_two_questions_is_leaving_as_well() -> None:
+    with pytest.raises(Abandoned, match="Nothing was changed"), leaving():
+        raise KeyboardInterrupt
 
 
 def test_explanations_are_for_who_is_guided() -> None:

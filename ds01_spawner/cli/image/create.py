@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import RequestRefused
-from ..questions import open_terminal
+from ..questions import Interview, leaving, open_terminal
 from ..sources import Sources
 from ..tables import print_json
 from . import folder, tutor
@@ -80,29 +80,30 @@ def create_image(options: argparse.Namespace, sources: Sources) -> None:
         engine=require_engine(sources) if builds else find_engine(sources),
         builds=builds,
     )
-    if options.name:
-        _check_free(order, read_name(options.name, order.owner))
-    bases = Bases(sources, options.arch)
-    wish = _read_wish(order, bases)
     interview = open_terminal(guided=options.guided)
-    if options.guided or wish.name is None or wish.base is None:
-        wizard = Wizard(
-            interview=interview,
-            owner=order.owner,
-            bases=bases,
-            defaults=order.defaults,
-            check_free=partial(_check_free, order),
-        )
-        recipe = make_recipe(wizard.complete(wish), order.defaults)
-        order = replace(order, builds=wizard.confirm(recipe, asks=builds))
-    else:
-        recipe = make_recipe(wish, order.defaults)
+    with leaving():
+        order, recipe = _settle(order, interview)
     if options.print:
         spec = make_spec(recipe, order.owner, order.defaults)
         print(render_files(spec, look_into(order.engine, recipe.base))[DOCKERFILE], end="")
         return
     _make(order, recipe)
     interview.explain(tutor.DONE)
+
+
+def _settle(order: _Order, interview: Interview) -> tuple[_Order, Recipe]:
+    """Return what is to be made, and whether it is to be built, after all questions that there are."""
+    options, owner, defaults = order.options, order.owner, order.defaults
+    if options.name:
+        _check_free(order, read_name(options.name, owner))
+    bases = Bases(order.sources, options.arch)
+    wish = _read_wish(order, bases)
+    if wish.name is not None and wish.base is not None and not options.guided:
+        return order, make_recipe(wish, defaults)
+    check_free = partial(_check_free, order)
+    wizard = Wizard(interview=interview, owner=owner, bases=bases, defaults=defaults, check_free=check_free)
+    recipe = make_recipe(wizard.complete(wish), defaults)
+    return replace(order, builds=wizard.confirm(recipe, asks=order.builds)), recipe
 
 
 def _check_free(order: _Order, name: str) -> None:
