@@ -40,6 +40,8 @@ MAX_SECRET_BYTES = 500 * 1024
 PROXIES = ("http_proxy", "https_proxy", "no_proxy")
 _WATCH_SECONDS = 0.5
 _GRACE_SECONDS = 10.0
+# Docker 23.0, the first whose BuildKit reads it. https://github.com/moby/buildkit/pull/2430
+_API_WITH_CGROUPS = (1, 42)
 _ASK_SECONDS = 30.0
 
 _NO_BUILDKIT = re.compile(
@@ -152,22 +154,19 @@ class Builder:
             path = find_cgroup(self._cgroup_parent)
         except ValueError as exc:
             raise _site_error(f"build_cgroup_parent: {exc}") from exc
-        if not self._has_buildx:
+        if not self._heeds_cgroups:
             raise _site_error(
-                "build_cgroup_parent: the docker of docker_command builds without buildx, and then no cgroup "
-                "can be asked for; install the docker-buildx-plugin, or leave the trait empty"
+                "build_cgroup_parent: no cgroup for builds can be asked of this Docker; it must be 23.0 or "
+                "newer, and docker_command build with buildx (docker-buildx-plugin). Else leave the trait empty"
             )
         return path
 
     @cached_property
-    def _has_buildx(self) -> bool:
-        """Whether the command builds with buildx; without it `--cgroup-parent` is taken and ignored."""
-        asked = [*self._command, "build", "--help"]
-        try:
-            said = subprocess.run(asked, capture_output=True, text=True, timeout=_ASK_SECONDS).stdout
-        except (OSError, subprocess.TimeoutExpired) as exc:
-            raise _site_error(f"docker_command: {self._command[0]} cannot be run", str(exc)) from exc
-        return "buildx build" in said
+    def _heeds_cgroups(self) -> bool:
+        """Whether builds run below the cgroup that is asked for; an older Docker ignores it in silence."""
+        known = re.match(r"(\d+)\.(\d+)", self._ask("version", "--format={{.Server.APIVersion}}"))
+        is_new = known is not None and (int(known[1]), int(known[2])) >= _API_WITH_CGROUPS
+        return is_new and "buildx build" in self._ask("build", "--help")
 
     def _list_secrets(self) -> list[str]:
         arguments: list[str] = []
@@ -185,18 +184,29 @@ class Builder:
 
     def _ask_id(self, tag: str) -> str:
         """Return the id of an image that was just built."""
-        asked = [*self._command, "image", "inspect", "--format={{.Id}}", tag]
+        try:
+            return self._ask("image", "inspect", "--format={{.Id}}", tag)
+        except ConfigBroken as exc:
+            raise _site_error(
+                "docker_command builds on another Docker than c.DS01.docker_host", exc.detail
+            ) from exc
+
+    def _ask(self, *arguments: str) -> str:
+        """Return what the command says to a short question."""
+        asked = [*self._command, *arguments]
         try:
             answer = subprocess.run(
                 asked, capture_output=True, text=True, timeout=_ASK_SECONDS, env=self._environment()
             )
         except subprocess.TimeoutExpired as exc:
             raise _engine_error(str(exc)) from exc
+        except OSError as exc:
+            raise _site_error(f"docker_command: {self._command[0]} cannot be run", str(exc)) from exc
         if answer.returncode == 0:
             return answer.stdout.strip()
         if _NO_ENGINE.search(answer.stderr):
             raise _engine_error(answer.stderr)
-        raise _site_error("docker_command builds on another Docker than c.DS01.docker_host", answer.stderr)
+        raise _site_error(f"docker_command: docker {arguments[0]} does not work", answer.stderr)
 
     def _run(
         self,

@@ -212,11 +212,23 @@ def test_what_a_build_runs_is_in_the_cgroup_of_builds_and_bound_by_its_limits(
     assert "Resource temporarily unavailable" in caught.value.detail
 
 
+class OldDocker:
+    """A docker with buildx whose server is Debian 12's."""
+
+    command = (
+        "/bin/sh",
+        "-c",
+        'case "$1" in version) echo 1.41 ;; build) echo "Usage:  docker buildx build" ;; esac',
+        "docker",
+    )
+
+
+@pytest.mark.parametrize("command", [DOCKER, OldDocker.command])
 def test_a_docker_that_would_ignore_the_cgroup_of_builds_builds_nothing(
-    make: Callable[..., Builder], cgroup: str
+    make: Callable[..., Builder], cgroup: str, command: tuple[str, ...]
 ) -> None:
-    with pytest.raises(ConfigBroken, match=r"build_cgroup_parent: .* without buildx"):
-        make(cgroup_parent=cgroup).build(TAG, FORK, {}, len, Event())
+    with pytest.raises(ConfigBroken, match=r"build_cgroup_parent: no cgroup for builds can be asked of"):
+        make(cgroup_parent=cgroup, docker_command=command).build(TAG, FORK, {}, len, Event())
 
 
 def test_builds_do_not_run_in_a_slice_that_nobody_started(make: Callable[..., Builder]) -> None:
