@@ -30,7 +30,8 @@ _SYSTEM_PACKAGE = re.compile(
 _WORD = "[A-Za-z0-9._+*,][A-Za-z0-9._+*,-]*"
 _VALUE = f"(?:{_WORD}(?: {_WORD})*)?"
 _PLAIN = re.compile(rf"""(?:[A-Za-z0-9._, @<>=!~*+\[\]();-]|"{_VALUE}"|'{_VALUE}')*""")
-_URL = re.compile(r"(?:git\+)?https?://[A-Za-z0-9](?:[A-Za-z0-9._~:/?#!&()*+,;=%-]|@(?!-))*")
+# Without ";", behind which pip reads a marker.
+_URL = re.compile(r"(?:git\+)?https?://[A-Za-z0-9](?:[A-Za-z0-9._~:/?#!&()*+,=%-]|@(?!-))*")
 _LOCATION = re.compile(r"[.~]|[A-Za-z][A-Za-z0-9+.-]*:|.*[/\\]")
 # pip takes a name that ends like this for a file.
 _ARCHIVE = re.compile(r".*\.(?:whl|zip|tar|tgz|tbz|txz|tlz|tar\.[a-z0-9]+)", re.IGNORECASE)
@@ -61,12 +62,14 @@ def normalise_requirement(text: str, *, allow_urls: bool = False) -> str:
         is_location = _LOCATION.match(wanted)
         what = "is a URL or a path, not a package" if is_location else "is not the name of a package"
         raise RequestRefused(f"{_show(wanted)} {what}. {_ADVICE}", detail=str(exc)) from exc
-    rest = wanted.replace(requirement.url, "", 1) if requirement.url else wanted
-    if _PLAIN.fullmatch(rest) is None:
-        raise RequestRefused(f"{_show(wanted)} compares with something that is no plain word. {_ADVICE}")
     _check_source(requirement, wanted, allow_urls=allow_urls)
     requirement.name = canonicalize_name(requirement.name)
-    return str(requirement)
+    normal = str(requirement)
+    # As it was written and as it came out: quotes are set anew, and an extra that is compared with too.
+    for spelling in (wanted, normal):
+        if _PLAIN.fullmatch(spelling.replace(requirement.url or "", "", 1)) is None:
+            raise RequestRefused(f"{_show(wanted)} compares with something that is no plain word. {_ADVICE}")
+    return normal
 
 
 def normalise_requirements(

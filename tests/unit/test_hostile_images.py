@@ -208,7 +208,12 @@ def read_instructions(text: str, base: str) -> Instructions:
     return Instructions(
         labels=tuple(step["value"] for step in found if step["instruction"] == "LABEL"),
         others=tuple(
-            (name, value.replace(base, "BASE", 1) if name == "FROM" else key.sub(r"=ds01-\1-", value))
+            (
+                name,
+                re.sub(rf"^{re.escape(base)}(?= |$)", "BASE", value)
+                if name == "FROM"
+                else key.sub(r"=ds01-\1-", value),
+            )
             for name, value in others
         ),
     )
@@ -235,6 +240,8 @@ def check_dockerfile(template: str, spec: ImageSpec) -> None:
     hostile = read_instructions(dockerfile, spec.base)
     harmless = read_instructions(harmless_dockerfile, HARMLESS.base)
     assert hostile.others == harmless.others
+    stages = [value.rpartition(" AS ")[2] for name, value in harmless.others if name == "FROM"]
+    assert spec.base not in stages
     assert len(hostile.labels) == len(harmless.labels)
     for label in hostile.labels:
         assert re.fullmatch(r'"[A-Za-z0-9._-]+"="(?:[^"\\$\n]|\\["\\$])*"', label), label

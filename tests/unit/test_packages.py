@@ -90,6 +90,11 @@ def test_a_marker_compares_with_plain_words(value: str) -> None:
             normalise_requirement(f"x; os_name != {quote}{value}{quote}")
 
 
+def test_a_marker_is_checked_as_it_comes_out() -> None:
+    with pytest.raises(RequestRefused, match="no plain word"):
+        normalise_requirement("x; extra != 'a _r'")
+
+
 def test_a_marker_cannot_leave_its_quotes() -> None:
     with pytest.raises(RequestRefused, match="no plain word"):
         normalise_requirement("""x; os_name != 'a" --index-url=http://x "'""")
@@ -130,6 +135,7 @@ def test_an_admin_may_allow_urls_but_not_options() -> None:
         "https://-x/y",
         "git+https://example.org/x@--upload-pack=x",
         "https://example.org/$(id)",
+        "https://example.org/x;id",
         "https://example.org/x ; os_name != ' --hash=md5:aa'",
     ],
 )
