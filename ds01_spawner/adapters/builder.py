@@ -157,7 +157,7 @@ class Builder:
         if not self._heeds_cgroups:
             raise _site_error(
                 "build_cgroup_parent: no cgroup for builds can be asked of this Docker; it must be 23.0 or "
-                "newer, and docker_command build with buildx (docker-buildx-plugin). Else leave the trait empty"
+                "newer, and docker_command build with buildx (docker-buildx-plugin), or leave it empty"
             )
         return path
 

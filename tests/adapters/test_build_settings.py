@@ -19,6 +19,7 @@ from binaries import ensure_test_programs
 from ds01_spawner.adapters.builder import Builder
 from ds01_spawner.adapters.cgroups import find_cgroup
 from ds01_spawner.errors import BuildFailed, ConfigBroken
+from ds01_spawner.site import DS01
 
 from .building import BASE, CA_BUNDLE, DOCKER, TEMPLATE
 
@@ -112,9 +113,11 @@ def proxy(engine: docker.DockerClient) -> Iterator[Proxy]:
 
 @pytest.fixture
 def make(docker_host: str) -> Callable[..., Builder]:
-    def make_it(**settings: object) -> Builder:
-        given = {"docker_command": DOCKER, "docker_host": docker_host, "ca_bundle": CA_BUNDLE}
-        return Builder(**(given | settings))  # type: ignore[arg-type]
+    """The builder of a site with some settings, `c.DS01.*`."""
+
+    def make_it(*, docker_command: tuple[str, ...] = DOCKER, **settings: str) -> Builder:
+        of_the_machine = {"docker_host": docker_host, "ca_bundle": CA_BUNDLE or ""}
+        return DS01(docker_command=list(docker_command), **of_the_machine, **settings).builder
 
     return make_it
 
@@ -143,7 +146,7 @@ def test_a_build_goes_through_the_proxies_and_shows_their_password_to_nobody(
 ) -> None:
     lines: list[str] = []
     dockerfile = FETCH.replace("six #", f"six # {has_buildx}")
-    builder = make(proxies=through(proxy), docker_command=buildx if has_buildx else DOCKER)
+    builder = make(**through(proxy), docker_command=buildx if has_buildx else DOCKER)
     builder.build(TAG, dockerfile, {}, lines.append, Event())
     try:
         assert any(target.startswith("pypi.org:") for target in proxy.asked)
@@ -165,9 +168,7 @@ def test_a_build_goes_through_the_proxies_and_shows_their_password_to_nobody(
 
 def test_the_log_of_a_build_that_failed_shows_no_password(make: Callable[..., Builder], proxy: Proxy) -> None:
     with pytest.raises(BuildFailed) as caught:
-        make(proxies=through(proxy)).build(
-            TAG, FETCH.replace("download", "no-such-command"), {}, len, Event()
-        )
+        make(**through(proxy)).build(TAG, FETCH.replace("download", "no-such-command"), {}, len, Event())
     assert "***@" in caught.value.detail
     assert PASSWORD not in caught.value.detail
 
@@ -208,7 +209,7 @@ def test_what_a_build_runs_is_in_the_cgroup_of_builds_and_bound_by_its_limits(
     make: Callable[..., Builder], buildx: tuple[str, ...], cgroup: str
 ) -> None:
     with pytest.raises(BuildFailed) as caught:
-        make(docker_command=buildx, cgroup_parent=cgroup).build(TAG, FORK, {}, len, Event())
+        make(docker_command=buildx, build_cgroup_parent=cgroup).build(TAG, FORK, {}, len, Event())
     assert "Resource temporarily unavailable" in caught.value.detail
 
 
@@ -228,12 +229,12 @@ def test_a_docker_that_would_ignore_the_cgroup_of_builds_builds_nothing(
     make: Callable[..., Builder], cgroup: str, command: tuple[str, ...]
 ) -> None:
     with pytest.raises(ConfigBroken, match=r"build_cgroup_parent: no cgroup for builds can be asked of"):
-        make(cgroup_parent=cgroup, docker_command=command).build(TAG, FORK, {}, len, Event())
+        make(build_cgroup_parent=cgroup, docker_command=command).build(TAG, FORK, {}, len, Event())
 
 
 def test_builds_do_not_run_in_a_slice_that_nobody_started(make: Callable[..., Builder]) -> None:
     with pytest.raises(ConfigBroken, match=r"systemctl enable --now ds01-none\.slice"):
-        make(cgroup_parent="ds01-none.slice").build(TAG, FORK, {}, len, Event())
+        make(build_cgroup_parent="ds01-none.slice").build(TAG, FORK, {}, len, Event())
 
 
 def test_a_slice_lies_where_systemd_puts_it() -> None:

@@ -17,8 +17,8 @@ from docker.errors import NotFound
 
 from ds01_spawner.adapters.builder import Builder
 from ds01_spawner.adapters.engine import DockerEngine
-from ds01_spawner.core import BaseSupply
 from ds01_spawner.errors import BuildFailed, ConfigBroken, ImageFailed, RegistryUnavailable
+from ds01_spawner.site import DS01
 
 from ..conftest import PrivateEngine
 from .registry import Registry, SlowWay, find_port, run_registry
@@ -58,13 +58,13 @@ def name(client: docker.APIClient) -> Iterator[str]:
 
 
 @pytest.fixture
-def open_engine(
-    private_engine: PrivateEngine, registry: Registry, tmp_path: Path
-) -> Callable[..., DockerEngine]:
-    def open_it(**settings: str) -> DockerEngine:
+def open_site(private_engine: PrivateEngine, registry: Registry, tmp_path: Path) -> Callable[..., DS01]:
+    """A site whose base images come from the registry, with other settings where they are given."""
+
+    def open_it(**settings: str) -> DS01:
         login = registry.write_login(tmp_path / "config.json")
-        of_the_site = {"registry": f"{registry.address}/{MIRROR}", "registry_login": str(login)}
-        return DockerEngine(docker_host=private_engine.docker_host, **(of_the_site | settings))
+        usual = {"registry": f"{registry.address}/{MIRROR}", "registry_login": str(login)}
+        return DS01(docker_host=private_engine.docker_host, **(usual | settings))
 
     return open_it
 
@@ -74,10 +74,10 @@ def pull(engine: DockerEngine, name: str, told: list[str] | None = None) -> str:
 
 
 def test_a_base_image_of_the_sites_registry_gets_the_catalogs_name_and_its_download_is_told(
-    client: docker.APIClient, registry: Registry, open_engine: Callable[..., DockerEngine], name: str
+    client: docker.APIClient, registry: Registry, open_site: Callable[..., DS01], name: str
 ) -> None:
     registry.push(client, f"{MIRROR}/{name}", megabytes=30)
-    engine, told = open_engine(), list[str]()
+    engine, told = open_site().engine, list[str]()
     assert engine.image(name) is None
     pulled = pull(engine, name, told)
     assert client.inspect_image(name)["Id"] == pulled
@@ -87,13 +87,13 @@ def test_a_base_image_of_the_sites_registry_gets_the_catalogs_name_and_its_downl
 def test_a_digest_is_pulled_found_and_built_on(
     client: docker.APIClient,
     registry: Registry,
-    open_engine: Callable[..., DockerEngine],
+    open_site: Callable[..., DS01],
     private_engine: PrivateEngine,
     name: str,
 ) -> None:
     digest = registry.push(client, f"{MIRROR}/{name}")
     repository = name.partition(":")[0]
-    engine, reference = open_engine(), f"{repository}@{digest}"
+    engine, reference = open_site().engine, f"{repository}@{digest}"
     pulled = pull(engine, reference)
     found = engine.image(reference)
     assert found is not None
@@ -105,18 +105,18 @@ def test_a_digest_is_pulled_found_and_built_on(
 
 
 def test_a_digest_with_its_registry_in_the_name_is_pulled(
-    client: docker.APIClient, registry: Registry, open_engine: Callable[..., DockerEngine], name: str
+    client: docker.APIClient, registry: Registry, open_site: Callable[..., DS01], name: str
 ) -> None:
     digest = registry.push(client, name)
     reference = f"{registry.address}/{name.partition(':')[0]}@{digest}"
-    pulled = pull(open_engine(), reference)
+    pulled = pull(open_site().engine, reference)
     assert client.inspect_image(reference)["Id"] == pulled
 
 
 def test_a_registry_that_wants_a_login_is_told_apart_from_one_that_has_no_such_image(
     client: docker.APIClient,
     registry: Registry,
-    open_engine: Callable[..., DockerEngine],
+    open_site: Callable[..., DS01],
     name: str,
     tmp_path: Path,
 ) -> None:
@@ -125,17 +125,17 @@ def test_a_registry_that_wants_a_login_is_told_apart_from_one_that_has_no_such_i
     wrong = registry.write_login(tmp_path / "wrong.json", "not the password")
     for login in (nobody, wrong):
         with pytest.raises(ImageFailed, match=r"does not take this server's login.*registry_login"):
-            pull(open_engine(registry_login=str(login)), name)
+            pull(open_site(registry_login=str(login)).engine, name)
     with pytest.raises(ImageFailed, match="has no base image ds01-test/nothing:1"):
-        pull(open_engine(), "ds01-test/nothing:1")
+        pull(open_site().engine, "ds01-test/nothing:1")
     with pytest.raises(NotFound):
         client.inspect_image(name)
 
 
-def test_a_registry_that_does_not_answer_is_said(open_engine: Callable[..., DockerEngine], name: str) -> None:
+def test_a_registry_that_does_not_answer_is_said(open_site: Callable[..., DS01], name: str) -> None:
     dead = f"127.0.0.1:{find_port()}"
     with pytest.raises(RegistryUnavailable, match=f"The registry {dead} does not answer") as caught:
-        pull(open_engine(registry=dead), name)
+        pull(open_site(registry=dead).engine, name)
     assert "connection refused" in caught.value.detail
 
 
@@ -154,13 +154,13 @@ class TestSlowRegistry:
         client: docker.APIClient,
         registry: Registry,
         way: SlowWay,
-        open_engine: Callable[..., DockerEngine],
+        open_site: Callable[..., DS01],
         name: str,
         tmp_path: Path,
     ) -> DockerEngine:
         registry.push(client, f"{MIRROR}/{name}", megabytes=30)
         login = registry.write_login(tmp_path / "slow.json", address=way.address)
-        return open_engine(registry=f"{way.address}/{MIRROR}", registry_login=str(login))
+        return open_site(registry=f"{way.address}/{MIRROR}", registry_login=str(login)).engine
 
     def test_a_pull_that_nobody_waits_for_ends(
         self, client: docker.APIClient, way: SlowWay, engine: DockerEngine, name: str
@@ -183,16 +183,16 @@ class TestSlowRegistry:
 def test_an_image_that_is_here_is_not_asked_for_unless_the_policy_says_so(
     client: docker.APIClient,
     registry: Registry,
-    open_engine: Callable[..., DockerEngine],
+    open_site: Callable[..., DS01],
     name: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    engine, told = open_engine(), list[str]()
+    usual, always, told = open_site().bases, open_site(pull_policy="always").bases, list[str]()
     registry.push(client, f"{MIRROR}/{name}")
-    old = BaseSupply(engine=engine).get(name, told.append).id
+    old = usual.get(name, told.append).id
     registry.push(client, f"{MIRROR}/{name}")
-    assert BaseSupply(engine=engine).get(name, told.append).id == old
-    new = BaseSupply(engine=engine, policy="always").get(name, told.append).id
+    assert usual.get(name, told.append).id == old
+    new = always.get(name, told.append).id
     assert new != old
     assert client.inspect_image(name)["Id"] == new
 
@@ -200,7 +200,7 @@ def test_an_image_that_is_here_is_not_asked_for_unless_the_policy_says_so(
     told.clear()
     try:
         with caplog.at_level(logging.WARNING):
-            assert BaseSupply(engine=engine, policy="always").get(name, told.append).id == new
+            assert always.get(name, told.append).id == new
     finally:
         registry.start()
     assert told == [f"Nobody could say whether there is a newer {name}; building on the one that is here."]
@@ -208,34 +208,34 @@ def test_an_image_that_is_here_is_not_asked_for_unless_the_policy_says_so(
 
 
 def test_a_site_that_downloads_nothing_names_the_command_that_does(
-    registry: Registry, open_engine: Callable[..., DockerEngine], name: str
+    registry: Registry, open_site: Callable[..., DS01], name: str
 ) -> None:
     remote = f"{registry.address}/{MIRROR}/{name}"
-    for engine, command in (
-        (open_engine(), f"docker pull {remote} && docker tag {remote} {name}"),
-        (open_engine(registry=""), f"docker pull {name}"),
+    for site, command in (
+        (open_site(pull_policy="never"), f"docker pull {remote} && docker tag {remote} {name}"),
+        (open_site(pull_policy="never", registry=""), f"docker pull {name}"),
     ):
         with pytest.raises(ImageFailed) as caught:
-            BaseSupply(engine=engine, policy="never").get(name, [].append)
+            site.bases.get(name, [].append)
         assert caught.value.message.startswith(f"The base image {name} is not on the server")
         assert caught.value.message.endswith(f"run: {command}")
 
 
 @pytest.mark.parametrize("content", [None, "not json", "[]", '{"auths": {"lab": {"auth": "%%%"}}}'])
 def test_a_login_that_cannot_be_read_names_its_setting(
-    open_engine: Callable[..., DockerEngine], name: str, tmp_path: Path, content: str | None
+    open_site: Callable[..., DS01], name: str, tmp_path: Path, content: str | None
 ) -> None:
     login = tmp_path / "broken.json"
     if content is not None:
         login.write_text(content)
     with pytest.raises(ConfigBroken) as caught:
-        pull(open_engine(registry_login=str(login)), name)
+        pull(open_site(registry_login=str(login)).engine, name)
     assert "c.DS01.registry_login" in caught.value.detail
 
 
 def test_a_login_that_others_can_read_is_noted(
     registry: Registry,
-    open_engine: Callable[..., DockerEngine],
+    open_site: Callable[..., DS01],
     name: str,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
@@ -245,7 +245,7 @@ def test_a_login_that_others_can_read_is_noted(
         login.chmod(mode)
         caplog.clear()
         with pytest.raises(ImageFailed):
-            pull(open_engine(registry_login=str(login)), name)
+            pull(open_site(registry_login=str(login)).engine, name)
         assert ("others can read" in caplog.text) is is_noted
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ds01_spawner.adapters.engine import DockerEngine
-from ds01_spawner.adapters.engine.pulls import PullProgress, explain_pull
+from ds01_spawner.adapters.engine.pull_words import PullProgress, explain_pull
 from ds01_spawner.errors import ConfigBroken, ImageFailed, RegistryUnavailable
 
 DIGEST = f"sha256:{'0f' * 32}"

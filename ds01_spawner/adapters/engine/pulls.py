@@ -1,7 +1,7 @@
 """Base images from a registry: where from, as whom, how far, and why not.
 
-A download is told in steps. One that nobody waits for any more, or that takes too long, is left within a
-second, and Docker ends it at the next sign of the registry. A name is given only to a complete image.
+A download is told in steps. One that nobody waits for any more, or that takes too long, ends within a
+second, or, if Docker has not answered yet, as soon as it does. Only a complete image gets a name.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ import docker.types
 import requests
 from docker.utils import parse_repository_tag
 
-from ...errors import BuildFailed, ConfigBroken, EngineUnavailable, ImageFailed, RegistryUnavailable
+from ...errors import BuildFailed, ConfigBroken, EngineUnavailable, ImageFailed
 from .connection import ASK_ADMIN
 from .images import ImageCalls, ImageInfo
+from .pull_words import Event, PullProgress, explain_pull
 
 log = logging.getLogger(__name__)
 
@@ -37,10 +38,7 @@ _WATCH_SECONDS = 0.5
 # For an answer, and between two signs of progress; unpacking a large layer is silent for a while.
 _SILENT_SECONDS = 300
 _SILENCE = f"no word from Docker for {_SILENT_SECONDS} seconds: timed out"
-_MEGABYTE = 10**6
 _REGISTRY = re.compile(r"[A-Za-z0-9.-]+(?::[0-9]{1,5})?(?:/[a-z0-9._-]+)*", re.ASCII)
-
-_Event = dict[str, Any]
 
 
 class PullCalls(ImageCalls):
@@ -119,7 +117,7 @@ class PullCalls(ImageCalls):
 
     def _follow(
         self, remote: str, headers: dict[str, str], given_up: threading.Event, timeout: timedelta
-    ) -> Iterator[_Event]:
+    ) -> Iterator[Event]:
         """Pull, and yield what Docker says about it, until the end or until nobody waits."""
         pulling = _Pulling(self.client, remote, headers)
         deadline = time.monotonic() + timeout.total_seconds()
@@ -170,7 +168,7 @@ class _Pulling(threading.Thread):
 
     def __init__(self, client: docker.APIClient, remote: str, headers: dict[str, str]) -> None:
         super().__init__(name="ds01-pull", daemon=True)
-        self.said: SimpleQueue[_Event | Exception | None] = SimpleQueue()
+        self.said: SimpleQueue[Event | Exception | None] = SimpleQueue()
         self._client, self._remote, self._headers = client, remote, headers
         self._answer: requests.Response | None = None
         self._is_left = False
@@ -204,114 +202,6 @@ class _Pulling(threading.Thread):
             self._is_left = True
             if self._answer is not None:
                 docker.types.CancellableStream(iter(()), self._answer).close()
-
-
-class PullProgress:
-    """Turns what Docker says of a pull into sentences, one for each tenth that was downloaded."""
-
-    def __init__(self) -> None:
-        self._layers: dict[str, tuple[int, int]] = {}
-        self._tenths = 0
-
-    def read(self, event: _Event) -> str | None:
-        """Return a sentence if `event` is worth one."""
-        layer, status = str(event.get("id", "")), event.get("status")
-        if status == "Pulling fs layer":
-            self._layers.setdefault(layer, (0, 0))
-        elif status == "Downloading":
-            detail = event.get("progressDetail") or {}
-            self._layers[layer] = int(detail.get("current") or 0), int(detail.get("total") or 0)
-        elif status in ("Download complete", "Already exists") and layer in self._layers:
-            total = self._layers[layer][1]
-            self._layers[layer] = total, total
-        else:
-            return None
-        return self._sum_up()
-
-    def _sum_up(self) -> str | None:
-        here, total = (sum(sizes) for sizes in zip(*self._layers.values(), strict=True))
-        tenths = 10 * here // total if total else 0
-        if tenths <= self._tenths:
-            return None
-        self._tenths = tenths
-        # A layer says how large it is only when its turn has come.
-        if not all(size for _, size in self._layers.values()):
-            return f"Downloaded {here // _MEGABYTE} of at least {total // _MEGABYTE} MB of the base image."
-        if here < total:
-            return f"Downloaded {here // _MEGABYTE} of {total // _MEGABYTE} MB of the base image."
-        return f"Downloaded all {total // _MEGABYTE} MB of the base image; unpacking it."
-
-
-def explain_pull(reference: str, remote: str, said: str) -> ImageFailed:
-    """Return what a pull failed of, with what to do; `said` are Docker's words."""
-    registry, _ = docker.auth.resolve_repository_name(remote)
-    for pattern, error, sentence in _CAUSES:
-        if re.search(pattern, said, flags=re.IGNORECASE):
-            message = sentence.format(registry=registry, reference=reference)
-            return error(message, detail=f"pulling {remote}: {said}")
-    return ImageFailed(
-        f"The base image {reference} could not be downloaded. Choose another version of the framework, or "
-        "tell your admin.",
-        detail=f"pulling {remote}: {said}",
-    )
-
-
-# In this order: the second words also stand in what Docker Hub says of an image that it does not have.
-_CAUSES: tuple[tuple[str, type[ImageFailed], str], ...] = (
-    (
-        r"pull access denied|repository does not exist",
-        ImageFailed,
-        "The registry {registry} has no base image {reference}, or gives it to nobody without a login. Check "
-        "its name, choose another version of the framework, or tell your admin (c.DS01.registry_login).",
-    ),
-    (
-        r"no basic auth credentials|unauthorized|authentication required|incorrect username|denied",
-        ImageFailed,
-        "The registry {registry} does not take this server's login, so the base image {reference} cannot be "
-        "downloaded. Choose another one, or tell your admin (c.DS01.registry_login).",
-    ),
-    (
-        r"manifest unknown|name unknown|not found",
-        ImageFailed,
-        "The registry {registry} has no base image {reference}. Check its name, choose another version of "
-        "the framework, or ask your admin to put it there.",
-    ),
-    (
-        r"invalid reference format|repository name must be",
-        ImageFailed,
-        "{reference} is not the name of an image. Choose another base image.",
-    ),
-    (
-        r"no such host",
-        ImageFailed,
-        "There is no registry {registry}, so the base image {reference} cannot be downloaded. Check its "
-        "name, choose another base image, or tell your admin.",
-    ),
-    (
-        r"toomanyrequests|rate limit",
-        ImageFailed,
-        "The registry {registry} gives this server no more images for now, so {reference} cannot be "
-        "downloaded. Try again in some hours, or ask your admin to log in (c.DS01.registry_login).",
-    ),
-    (
-        r"no space left on device",
-        ImageFailed,
-        "The disk of the server is too full for the base image {reference}. Tell your admin.",
-    ),
-    (
-        r"x509|certificate|HTTP response to HTTPS client",
-        RegistryUnavailable,
-        "Docker does not trust the connection to the registry {registry}, so the base image {reference} "
-        "cannot be downloaded. Tell your admin.",
-    ),
-    (
-        r"dial tcp|connection (?:refused|reset)|timeout|timed out|deadline exceeded|EOF|unreachable|"
-        r"server misbehaving|unexpected HTTP status|received unexpected HTTP|\b50[0-9]\b",
-        RegistryUnavailable,
-        "The registry {registry} does not answer, so the base image {reference} cannot be downloaded. Start "
-        "again later, or tell your admin.",
-    ),
-)
 
 
 def _check_login(path: Path) -> None:
