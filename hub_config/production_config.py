@@ -103,6 +103,16 @@ c.DS01.mount_roots = ["{home}", "/srv/datasets", "/srv/models"]
 # the build runs what students install, and that can read them.
 c.DS01.ca_bundle = "/etc/ssl/certs/ca-certificates.crt"
 
+# The logs of builds are kept for history_days; `ds01 image log` shows them.
+c.DS01.build_log_dir = "/var/lib/ds01/builds"
+
+# Built images stay until these say otherwise: unused for so many days, or used longest ago when all of them
+# together are over the budget. What a container, a start or a profile needs always stays. The last one is
+# for Docker's build cache besides. `ds01 image prune --dry-run` shows what would go.
+# c.DS01.image_max_age_days = 60
+# c.DS01.image_disk_budget = "500g"
+# c.DS01.build_cache_budget = "100g"
+
 # One server: c.DS01Spawner -------------------------------------------------------------------------
 
 c.DS01Spawner.framework = "Pytorch"
