@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ds01_spawner.buildlog import explain_failure
+from ds01_spawner.image import BaseProbe, render_dockerfile
 from ds01_spawner.model import ImageSpec, PackageProblem
 from ds01_spawner.resolution import is_needed, read
+from ds01_spawner.templating import read_dockerfile
 
 RECORDED = Path(__file__).parents[1] / "data" / "checks"
 """What the failed step of real checks printed; lists are shortened."""
@@ -238,3 +241,47 @@ def test_only_what_she_asked_for_is_checked() -> None:
     assert not is_needed(plain)
     for field in ("packages", "requirements", "system_packages"):
         assert is_needed(ImageSpec(base="b", base_id="", hub_version="6.1.1", **{field: ("six",)}))  # type: ignore[arg-type]
+
+
+def render(*, has_python: bool = True, **asked: tuple[str, ...]) -> str:
+    """The Dockerfile of a check of `asked`, on a base that is called python."""
+    python = BaseProbe(python="/usr/bin/python3", version=(3, 11, 2), has_pip=True, has_venv=True)
+    probe = replace(python if has_python else BaseProbe(), has_apt=True, has_bash=True)
+    spec = ImageSpec(
+        base="python",
+        base_id="",
+        hub_version="6.1.1",
+        runtime_image="runtime",
+        use_case="cv",
+        use_case_packages=("timm",),
+        **asked,  # type: ignore[arg-type]
+    )
+    return render_dockerfile(spec, probe, read_dockerfile("resolve.j2"))
+
+
+def test_a_check_of_her_packages_writes_to_no_cache_that_others_read() -> None:
+    dockerfile = render(packages=("six",), requirements=("wandb",), system_packages=("tree",))
+    steps = {step.split(": layer=")[1].split()[0]: step for step in dockerfile.split("\nRUN ")[1:]}
+    assert list(steps) == ["base", "use-case", "packages", "system"]
+    for layer in ("packages", "system"):
+        assert "type=cache" not in steps[layer]
+        assert "--dry-run" in steps[layer] or "resolve.py try" in steps[layer]
+    for name in ("six", "wandb", "tree", "timm"):
+        assert name not in dockerfile
+
+
+def test_a_base_that_is_called_as_a_stage_could_be_is_still_the_base() -> None:
+    dockerfile = render(packages=("six",), system_packages=("tree",))
+    origins = [line for line in dockerfile.splitlines() if line.startswith("FROM ")]
+    assert origins == ["FROM python", "FROM python", "FROM scratch"]
+
+
+def test_only_what_was_asked_for_is_looked_up() -> None:
+    assert "apt-get" not in render(packages=("six",))
+    assert "resolve.py" not in render(system_packages=("tree",))
+
+
+def test_where_the_kernel_has_an_environment_of_its_own_that_one_is_checked() -> None:
+    dockerfile = render(has_python=False, packages=("six",))
+    assert "COPY --from=runtime /opt/python /opt/ds01/python" in dockerfile
+    assert "/opt/ds01/kernel/bin/python /run/ds01/resolve.py try" in dockerfile
