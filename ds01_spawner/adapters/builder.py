@@ -39,7 +39,8 @@ RESOLVE_TIMEOUT = timedelta(seconds=60)
 MAX_SECRET_BYTES = 500 * 1024
 PROXIES = ("http_proxy", "https_proxy", "no_proxy")
 _WATCH_SECONDS = 0.5
-_GRACE_SECONDS = 10.0
+# With its context from a pipe Docker's own command, without buildx, often does not heed SIGTERM.
+_GRACE_SECONDS = 0.5
 # Docker 23.0, the first whose BuildKit reads it. https://github.com/moby/buildkit/pull/2430
 _API_WITH_CGROUPS = (1, 42)
 _ASK_SECONDS = 30.0

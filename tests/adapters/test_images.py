@@ -20,8 +20,9 @@ from ds01_spawner.adapters.builder import Builder
 from ds01_spawner.adapters.engine import DockerEngine
 from ds01_spawner.adapters.ledger import Ledger
 from ds01_spawner.core import Images
-from ds01_spawner.errors import BuildFailed, ImageFailed, RequestRefused
+from ds01_spawner.errors import BuildFailed, ConfigBroken, ImageFailed, RequestRefused
 from ds01_spawner.model import BaseImage, BuildOutcome, BuiltImage, ImageUse, ServerRequest
+from ds01_spawner.site import DS01
 
 from ..conftest import PrivateEngine, run_tool
 
@@ -74,6 +75,7 @@ def images(docker_host: str, engine: docker.DockerClient, ledger: Ledger, tmp_pa
         logs=BuildLogs(tmp_path / "builds"),
         hub_version=jupyterhub.__version__,
         base_packages=(),
+        labels={"org.example.lab": "two halls; $ay"},
     )
     for tag in {record.tag for record in ledger.builds()}:
         with suppress(docker.errors.ImageNotFound):
@@ -127,6 +129,16 @@ def test_two_who_ask_for_the_same_wait_for_one_build_and_hear_the_same(
     assert ada.heard == bob.heard
     found = images.find(BASE, replace(request_, profile="another"))
     assert found == replace(built, build=None)
+    assert built.labels["org.example.lab"] == "two halls; $ay"
+
+
+@pytest.mark.parametrize("label", ["aime.mlc", "aime.mlc.MAINTAINER"])
+def test_a_label_of_aimes_is_not_the_admins_to_set(
+    tmp_path: Path, request_: ServerRequest, label: str
+) -> None:
+    site = DS01(ledger_url=f"sqlite:///{tmp_path / 'ledger.sqlite'}", image_labels={label: "x"})
+    with pytest.raises(ConfigBroken, match=f"image_labels: {label} is one of AIME's"):
+        site.core.images.spec(BASE, "sha256:0f", request_)
 
 
 def test_a_build_goes_on_while_one_of_two_still_waits(images: Images, request_: ServerRequest) -> None:
