@@ -195,9 +195,9 @@ class DS01(LoggingConfigurable):
         config=True,
         help="""A systemd slice, or the path of a cgroup, below which all that builds run is kept, e.g.
         `ds01-build.slice`, which stands in hub_config and limits memory, CPUs and processes of all builds
-        together. It must be there, and `docker_command` must build with buildx (0.11.1 or newer): Docker's
-        command without it asks for no cgroup. Empty: Docker's own cgroup, without limits, so that only
-        `build_pool_size` bounds what builds take.""",
+        together. It must be there, Docker be 23.0 or newer, and `docker_command` build with buildx (0.11.1 or
+        newer): without these, Docker ignores it, and nothing is built. Empty: Docker's own cgroup, without
+        limits, so that only `build_pool_size` bounds what builds take.""",
     )
     http_proxy = Unicode(
         "",
