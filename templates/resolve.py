@@ -78,7 +78,7 @@ def check(names):
         return
     installed = {}
     for found in distributions():
-        if found.metadata["Name"]:
+        if found.metadata["Name"] and found.metadata["Version"]:
             installed.setdefault(canonical(found.metadata["Name"]), found)
     broken = [
         {
