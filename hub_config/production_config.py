@@ -99,9 +99,26 @@ c.DS01.device_mode = "cdi"
 c.DS01.mount_roots = ["{home}", "/srv/datasets", "/srv/models"]
 
 # Builds trust these certificates: what a university's proxy needs. They are shown to the build, and
-# never stay in an image. pip_config and apt_config work alike; keep passwords out of all three, since
-# the build runs what students install, and that can read them.
+# never stay in an image. pip_config, apt_config, http_proxy, https_proxy and no_proxy work alike; keep
+# passwords that students must not know out of all of them, since the build runs what students install, and
+# that can read them.
 c.DS01.ca_bundle = "/etc/ssl/certs/ca-certificates.crt"
+
+# What students install runs in builds, on Docker's default bridge, from where the Hub's API can be reached.
+# ds01-build-network and its .service beside this file close that; docs/security.md says what else they do.
+# ds01-build.slice limits memory and CPUs of all builds together. It needs Docker 23 and buildx; without
+# them leave this out, and builds are bounded by their number alone.
+#
+#     c.DS01.build_cgroup_parent = "ds01-build.slice"
+c.DS01.build_pool_size = 2
+
+# Base images come from Docker Hub, or from a registry of yours: host[:port][/path]. The login is what
+# `docker login` writes, in a file that only root can read. With "always" a newer base is looked for at each
+# build; with "never" you run docker pull.
+#
+#     c.DS01.registry = "registry.example.org/aime"
+#     c.DS01.registry_login = "/etc/jupyterhub/registry.json"
+c.DS01.pull_policy = "ifnotpresent"
 
 # The logs of builds are kept for history_days; `ds01 image log` shows them.
 c.DS01.build_log_dir = "/var/lib/ds01/builds"
