@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from ds01_spawner import image
+from ds01_spawner.allocator import LeaseDraft
 from ds01_spawner.cli.sources import find_sources
 from ds01_spawner.mlc import BASE_IMAGE_LABEL, MAINTAINER_LABEL
 from ds01_spawner.model import BuildOutcome, BuildRecord, ImageUse
@@ -288,13 +289,31 @@ def test_budget_without_known_profiles_removes_nothing_and_says_so(lab: Lab) -> 
 # the service
 
 
-def test_service_removes_what_the_settings_say_and_leaves_the_rest(lab: Lab) -> None:
+def test_service_without_bounds_notes_what_servers_run_from_and_removes_nothing(lab: Lab) -> None:
     lab.load(OLD, used=45 * DAY)
-    lab.load(NEW, used=3 * DAY)
+    lab.load(NEW, used=45 * DAY)
+    draft = LeaseDraft(
+        user="bob",
+        server="",
+        container_name="jupyter._.1002",
+        group="student",
+        nonce="0",
+        created_at=NOW,
+        deadline=NOW + DAY,
+    )
+    lease = lab.shelf.ledger.reserve(draft, lambda _view: ())
+    lab.shelf.ledger.activate(lease.id, lab.shelf.contain(OLD, "jupyter._.1002"), NOW)
     site = find_sources(config_file=lab.config).site
     assert site is not None
     tend_images(site)
+    used = {(use.tag, use.user): use.last_used_at >= NOW for use in lab.shelf.ledger.image_uses()}
+    assert used == {(OLD, "bob"): True, (OLD, "ada"): False, (NEW, "ada"): False}
     assert lab.shelf.names == {BASE, OLD, NEW}
+
+
+def test_service_removes_what_the_settings_say_and_leaves_the_rest(lab: Lab) -> None:
+    lab.load(OLD, used=45 * DAY)
+    lab.load(NEW, used=3 * DAY)
     lab.set("c.DS01.image_max_age_days = 30")
     command = [sys.executable, "-m", "ds01_spawner.service", "--config", lab.config]
     lab.set(f"c.DS01.socket_path = '{lab.folder}/ds01.sock'")
