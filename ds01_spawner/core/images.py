@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timezone
 from statistics import median
 from typing import TYPE_CHECKING
 
-from .. import image, mlc
+from .. import image, mlc, resolution
 from ..buildlog import ProgressReader, describe_duration
 from ..errors import (
     BuildFailed,
@@ -24,6 +26,7 @@ from ..model import BaseImage, BuildOutcome, BuildRecord, BuiltImage, ImageSpec,
 from ..templating import read_dockerfile
 from .bases import BaseSupply
 from .builds import Build, BuildQueue, Tell
+from .checks import PackageChecks
 
 if TYPE_CHECKING:
     from ..adapters.build_logs import BuildLogs
@@ -78,6 +81,8 @@ class Images:
         self._extra_labels = dict(labels or {})
         self._maintainer = (maintainer, maintainer_id)
         self._queue = BuildQueue(pool_size)
+        self._checks = PackageChecks(builder)
+        self._check_pool = ThreadPoolExecutor(pool_size, thread_name_prefix="ds01-check")
         self._now = clock
 
     @property
@@ -110,11 +115,30 @@ class Images:
         """Record that a user's server starts from an image, which is not pruned for a time then."""
         self._ledger.note_use(ImageUse(tag=built.tag, user=user, last_used_at=self._now()))
 
+    def submit_check(self, base: BaseImage, request: ServerRequest) -> Future[None]:
+        """Begin to try the packages of an image that has to be built; takes seconds.
+
+        The future may raise PackageRefused, or as `find` does. Where the base is not here yet, nothing is
+        tried before it is.
+        """
+        return self._check_pool.submit(self._check, base, request)
+
+    def _check(self, base: BaseImage, request: ServerRequest) -> None:
+        local = self._engine.image(base.image)
+        if local is None or self.find(base, request) is not None:
+            return
+        spec = self.spec(base, local.id, request)
+        if resolution.is_needed(spec):
+            probe = self._engine.probe(spec.base)
+            image.check_base(spec, probe)
+            self._checks.check(_tag(spec), spec, probe, threading.Event())
+
     def join(self, base: BaseImage, request: ServerRequest, user: str, tell: Tell) -> Build:
         """Begin to build, or wait with the others who want the same; `leave` it at the end, whichever.
 
         Its future gives the image, or raises:
             ImageFailed: the base cannot be had, cannot run the server, or a step failed.
+            PackageRefused: a package does not exist, or conflicts; nothing was built.
         """
         key = find_key(base, request)
         return self._queue.join(key, lambda build: self._make(build, base, request, user), tell)
@@ -134,6 +158,9 @@ class Images:
             return found
         probe = self._engine.probe(spec.base)
         image.check_base(spec, probe)
+        if resolution.is_needed(spec):
+            build.tell("Looking whether your packages exist and go together.")
+            self._checks.check(tag, spec, probe, build.given_up)
         expected = self._expect(base)
         build.tell(f"Building your image: nobody built this one before; the next start skips this.{expected}")
         dockerfile = image.render_dockerfile(spec, probe, _read_template())

@@ -42,9 +42,9 @@ class FormView:
     `server` is the name of the server it is for, "" for the default one; `notice` sentences
     about a link that cannot be followed, or about her servers, or "".
     `profiles` are those she may use; `frameworks` are (name, versions, newest first); `values` are
-    the `user_options` to fill in, unchecked. `gpu_problem` is a sentence when no GPU can be offered
-    now, `queues` says whether one can wait for one; `defaults` say what she may choose. `architecture` is
-    the catalog's word for the GPUs.
+    the `user_options` to fill in, unchecked, and `refusals` what is said against one of them, by its
+    name. `gpu_problem` is a sentence when no GPU can be offered now, `queues` says whether one can wait
+    for one; `defaults` say what she may choose. `architecture` is the catalog's word for the GPUs.
     """
 
     profiles: tuple[Profile, ...]
@@ -58,6 +58,7 @@ class FormView:
     values: Mapping[str, object] = field(default_factory=dict)
     simulated: bool = False
     gpu_problem: str = ""
+    refusals: Mapping[str, str] = field(default_factory=dict)
     queues: bool = False
     defaults: ServerDefaults = field(default_factory=ServerDefaults)
     architecture: str = ""
@@ -110,7 +111,7 @@ def render(view: FormView) -> str:
         limits=describe_limits(view.limits),
         fields={name: _show(name, value) for name, value in view.values.items()},
         usual=_usual(view)[1],
-        opened=any(view.values.get(name) for name in _FOLDED),
+        opened=any(view.values.get(name) or name in view.refusals for name in _FOLDED),
         rebuilds=view.values.get("rebuild") is True,
         most=name_most(view.limits),
         allows_base_image=_allows(view, "allow_custom_base_image"),

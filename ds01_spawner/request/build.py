@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from ..errors import ConfigBroken, NotAllowed, RequestRefused
@@ -36,15 +37,23 @@ def build_request(options: UserOptions, profile: Profile | None, defaults: Serve
     """
     framework, version, base_image = _choose_image(options, defaults)
     gpu_profile, gpu_count = _choose_gpus(options, defaults)
+    with _about("packages"):
+        packages = _choose_packages(options, defaults)
+    with _about("system_packages"):
+        system_packages = _choose_system_packages(options, defaults)
+    with _about("requirements"):
+        requirements = parse_requirements_file(
+            options.requirements, allow_urls=defaults.allow_package_options
+        )
     return ServerRequest(
         profile=profile.slug if profile else "",
         framework=framework,
         framework_version=version,
         base_image=base_image,
         use_case=_choose_use_case(options, defaults),
-        packages=_choose_packages(options, defaults),
-        system_packages=_choose_system_packages(options, defaults),
-        requirements=parse_requirements_file(options.requirements, allow_urls=defaults.allow_package_options),
+        packages=packages,
+        system_packages=system_packages,
+        requirements=requirements,
         gpu_profile=gpu_profile,
         gpu_count=gpu_count,
         rebuild=options.rebuild,
@@ -56,6 +65,16 @@ def build_request(options: UserOptions, profile: Profile | None, defaults: Serve
         data_dir=_choose_directory("data_dir", options, defaults),
         models_dir=_choose_directory("models_dir", options, defaults),
     )
+
+
+@contextmanager
+def _about(field: str) -> Iterator[None]:
+    """Let a refusal name the option that it is about."""
+    try:
+        yield
+    except RequestRefused as exc:
+        exc.field = field
+        raise
 
 
 def _check_default(trait: str, check: Callable[[], _T], options: UserOptions) -> _T:

@@ -5,19 +5,35 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, ClassVar
 
 from traitlets import TraitError, default
 
 from .. import form, mlc, request
-from ..errors import ConfigBroken, DS01Error, RequestRefused
+from ..errors import ConfigBroken, DS01Error, PackageRefused, RequestRefused
 from ..model import Profile
 from . import assembly
 from .pools import PooledCalls
 from .progress import Progress
 from .refusal import OnlyAForm, SpawnRefused
 from .settings import ServerSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Typed:
+    """What was refused: the server it was meant for, the options, and why."""
+
+    spawner: StudentOptions
+    options: Any
+    problem: DS01Error
+
+    @property
+    def refusals(self) -> dict[str, str]:
+        """What the form says beside a field, by its name."""
+        field = self.problem.field if isinstance(self.problem, RequestRefused) else ""
+        return {field: str(self.problem)} if field else {}
 
 
 class StudentOptions(ServerSettings, PooledCalls):
@@ -30,6 +46,7 @@ class StudentOptions(ServerSettings, PooledCalls):
     orm_spawner: Any
     user_options: Any
     active: bool
+    apply_group_overrides: Any
     _spawn_future: asyncio.Future[Any] | None
     _tasks: ClassVar[set[asyncio.Task[None]]] = set()
 
@@ -38,7 +55,7 @@ class StudentOptions(ServerSettings, PooledCalls):
         self._prepared: assembly.Prepared | None = None
         self._requested_at = datetime.now(timezone.utc)
         self._accepted_options: dict[str, Any] | None = None
-        self._typed: tuple[StudentOptions, Any] | None = None
+        self._typed: Typed | None = None
         self._was_shown = False
         self._progress: Progress | None = None
         self._own_settings: dict[str, Any] = {}
@@ -49,7 +66,7 @@ class StudentOptions(ServerSettings, PooledCalls):
 
     @default("options_from_form")
     def _default_options_from_form(self) -> Callable[..., Any]:
-        return form.parse
+        return lambda form_data, spawner: spawner.read_form(form_data)
 
     def options_from_query(self, query_data: Mapping[str, Any]) -> dict[str, Any]:
         """Never start a server from a link: the Hub then opens the form, which fills itself from it."""
@@ -81,7 +98,8 @@ class StudentOptions(ServerSettings, PooledCalls):
         """Return the form, filled from a link, from what was just refused, or from last time."""
         self._was_shown = True
         typed, self._typed = self._typed, None
-        shown, values = typed or (self, self.user_options)
+        shown = typed.spawner if typed else self
+        values = typed.options if typed else self.user_options
         query = {} if typed else self._read_query()
         try:
             # A name that no container can have is said before anything is typed.
@@ -107,6 +125,7 @@ class StudentOptions(ServerSettings, PooledCalls):
                 frameworks=offer.frameworks,
                 use_cases=core.images.use_cases,
                 values=query or (values if isinstance(values, dict) else {}),
+                refusals=typed.refusals if typed else {},
                 simulated=offer.simulated,
                 gpu_problem=offer.gpu_problem,
                 queues=self.site.queue_limit > 0,
@@ -154,6 +173,31 @@ class StudentOptions(ServerSettings, PooledCalls):
             use_cases=self.site.core.images.use_cases,
         )
 
+    async def read_form(self, form_data: Mapping[str, Any]) -> dict[str, object]:
+        """Return the options of a posted form, once it is known that its packages can be had.
+
+        Looked up here, not where all options are judged: what is refused later than a second after that
+        began, the Hub shows on the pending page, far from the field.
+
+        Raises:
+            SpawnRefused: a package does not exist, or conflicts with another.
+        """
+        options = form.parse(form_data)
+        try:
+            await self.apply_group_overrides()
+            prepared = await self._prepare(options)
+            images = self.site.core.images
+            await asyncio.wrap_future(images.submit_check(prepared.base, prepared.request))
+        except PackageRefused as exc:
+            self._keep_typed(options, exc)
+            raise SpawnRefused(exc) from None
+        except DS01Error as exc:
+            # It is refused, or tried again, where REST calls are judged as well.
+            self.log.info("the packages of a form are not looked up: %s", exc)
+        finally:
+            self._take_back_overrides()
+        return options
+
     async def accept(self, options: Any) -> None:
         """Check the options of a form, a REST call or a respawn, alike, and keep what they mean.
 
@@ -163,29 +207,35 @@ class StudentOptions(ServerSettings, PooledCalls):
         self._progress = Progress()
         self._requested_at = datetime.now(timezone.utc)
         try:
-            parsed = request.parse_options(options)
-            core = await self._core()
-            profile = request.find_profile(await self.profiles(), parsed.profile, self.group_names)
-            self._override(request.overrides_for(profile, parsed))
-            asked = request.build_request(parsed, profile, self._defaults())
-            await self._call(core.upkeep.reconcile)
-            self._prepared = await self._call(
-                assembly.decide,
-                core.offers,
-                asked,
-                login=self._login,
-                groups=self.group_names,
-                server=self.name,
-                home_dir=self.home_dir,
-            )
+            self._prepared = await self._prepare(options)
         except DS01Error as exc:
-            self._forget_refused(options)
+            self._keep_typed(options, exc)
+            self._forget_refused()
             # The Hub logs a traceback of what comes out of here; the cause is in the message.
             raise SpawnRefused(exc) from None
         self._accepted_options = options
 
+    async def _prepare(self, options: Any) -> assembly.Prepared:
+        """Return what the options mean, held against all that may stand against them; profile applied."""
+        parsed = request.parse_options(options)
+        core = await self._core()
+        profile = request.find_profile(await self.profiles(), parsed.profile, self.group_names)
+        self._override(request.overrides_for(profile, parsed))
+        asked = request.build_request(parsed, profile, self._defaults())
+        await self._call(core.upkeep.reconcile)
+        return await self._call(
+            assembly.decide,
+            core.offers,
+            asked,
+            login=self._login,
+            groups=self.group_names,
+            server=self.name,
+            home_dir=self.home_dir,
+        )
+
     def _override(self, values: Mapping[str, object]) -> None:
         """Set what the profile overrides, until the state is cleared."""
+        self._take_back_overrides()
         self._own_settings = {name: getattr(self, name) for name in values if self.has_trait(name)}
         for name, value in values.items():
             try:
@@ -201,17 +251,21 @@ class StudentOptions(ServerSettings, PooledCalls):
     def clear_state(self) -> None:
         """Take back what a profile overrode: the Hub clears the state before it applies group overrides."""
         super().clear_state()  # type: ignore[misc]
+        self._take_back_overrides()
+
+    def _take_back_overrides(self) -> None:
         for name, value in self._own_settings.items():
             setattr(self, name, value)
         self._own_settings = {}
 
-    def _forget_refused(self, options: Any) -> None:
+    def _keep_typed(self, options: Any, problem: DS01Error) -> None:
+        """Let what was typed fill the form once more, which the Hub renders from the default server."""
+        self.user.spawner._typed = Typed(spawner=self, options=options, problem=problem)
+
+    def _forget_refused(self) -> None:
         """Take back what the Hub stored before anybody looked at it: the options, and the name of a server
         that nobody saw on a page before.
-
-        What was typed fills the form once more, which the Hub renders from the default server.
         """
-        self.user.spawner._typed = (self, options)
         self.orm_spawner.user_options = self._accepted_options
         self.user.db.commit()
         if self.name and self.orm_spawner.state is None and not self._was_shown:

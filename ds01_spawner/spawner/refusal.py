@@ -6,7 +6,8 @@ from html import escape
 
 from jupyterhub.spawner import SpawnException
 
-from ..errors import DS01Error, RequestRefused
+from ..errors import BuildFailed, DS01Error, RequestRefused
+from ..templating import environment
 
 
 class SpawnRefused(SpawnException):  # type: ignore[misc]
@@ -26,6 +27,7 @@ class SpawnRefused(SpawnException):  # type: ignore[misc]
             message_html=escape(error.message),
             status_code=error.status_code,
         )
+        self._html = _show_build(error) if isinstance(error, BuildFailed) and error.lines else None
 
     @property
     def jupyterhub_message(self) -> str:
@@ -33,9 +35,13 @@ class SpawnRefused(SpawnException):  # type: ignore[misc]
         return str(self.message)
 
     @property
-    def jupyterhub_html_message(self) -> None:
-        """Nothing: the text is escaped and shown by the Hub's own pages."""
-        return None
+    def jupyterhub_html_message(self) -> str | None:
+        """The sentence with the log of a build that failed; else None, and the Hub's pages show the text."""
+        return self._html
+
+
+def _show_build(error: BuildFailed) -> str:
+    return environment().get_template("build_failed.html").render(error=error)
 
 
 class OnlyAForm(RequestRefused):

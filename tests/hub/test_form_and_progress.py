@@ -88,9 +88,10 @@ def test_the_pending_page_tells_the_steps_of_a_build_and_a_start_in_their_order(
     messages = student.start_watched({"profile": "small", "packages": [package]})
     steps = [
         "Resolving Pytorch 2.8.0",
+        "Looking whether your packages exist",
         "Building your image",
         "Installing your packages",
-        "The image is built",
+        "Your image is built; that took",
         "Reserving 1 × 1g.10gb",
         "Creating your container",
         "Starting your container",

@@ -397,6 +397,32 @@ def test_stored_values_of_any_shape_are_shown_or_left_out(value: object) -> None
         assert page.fields["profile"] == ["whole-gpu"]
 
 
+@pytest.mark.parametrize("field", ["packages", "system_packages", "requirements"])
+def test_a_refused_package_is_explained_beside_its_field_and_stays_typed(field: str) -> None:
+    typed = {field: ["nmupy"] if field.endswith("packages") else "nmupy"}
+    page = show(values=typed, refusals={field: f"There is no package {HOSTILE}."})
+    area = next(attrs for tag, attrs in page.tags if tag == "textarea" and attrs["name"] == field)
+    assert area["aria-invalid"] == "true"
+    assert f"ds01-{field}-refusal" in str(area["aria-describedby"]).split()
+    assert f"There is no package {HOSTILE}." in page.text
+    assert page.fields[field] == ["nmupy"]
+    others = [attrs for tag, attrs in page.tags if tag == "textarea" and attrs["name"] != field]
+    assert not any("aria-invalid" in attrs for attrs in others)
+
+
+def test_the_folded_part_is_open_where_something_in_it_was_refused() -> None:
+    assert "open" not in dict(show().tags)["details"]
+    assert "open" in dict(show(refusals={"packages": "No."}).tags)["details"]
+
+
+def test_building_on_the_newest_base_is_asked_for_by_a_tick() -> None:
+    assert "rebuild" not in parse(show().fields)
+    assert parse(show(values={"rebuild": True}).fields)["rebuild"] is True
+    assert parse_options(from_query({"rebuild": ["true"]})).rebuild
+    with pytest.raises(RequestRefused, match="`rebuild` has to be true or false"):
+        parse_options(parse({"rebuild": ["perhaps"]}))
+
+
 def test_what_cannot_be_sent_as_utf_8_is_replaced() -> None:
     html = render(replace(VIEW, values={"memory": "\ud800"})) + render_problem("\ud800")
     assert html.encode().count(b'value="?"') == 1

@@ -455,9 +455,10 @@ def test_an_unknown_use_case_names_the_nearest() -> None:
         {"requirements": "x @ https://example.org/x.whl"},
     ],
 )
-def test_what_is_no_package_name_is_refused(asked: dict) -> None:
-    with pytest.raises(RequestRefused):
+def test_what_is_no_package_name_is_refused_and_names_its_field(asked: dict) -> None:
+    with pytest.raises(RequestRefused) as caught:
         request(**asked)
+    assert [caught.value.field] == list(asked)
 
 
 def test_package_urls_pass_where_the_admin_allows_them() -> None:
