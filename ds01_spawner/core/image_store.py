@@ -132,4 +132,4 @@ class ImageStore(Stocktaker):
 
 
 def _refuse_used(stored: StoredImage, user: str) -> RequestRefused:
-    return RequestRefused(f"The image {stored.names[0]} is {user}, so it stays. Stop that first.")
+    return RequestRefused(f"The image {stored.names[0]} is {user}, so it stays. End that first.")

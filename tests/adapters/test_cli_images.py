@@ -219,7 +219,7 @@ def test_image_in_use_is_not_removed_and_its_user_is_named(lab: Lab) -> None:
     status, out, err = lab.run("remove", OLD)
     assert (status, out) == (1, "")
     assert (
-        err == f"ds01: The image {OLD} is needed by container vision._.1001, so it stays. Stop that first.\n"
+        err == f"ds01: The image {OLD} is needed by container vision._.1001, so it stays. End that first.\n"
     )
 
 

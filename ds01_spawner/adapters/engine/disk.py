@@ -13,7 +13,7 @@ import docker.errors
 from docker.utils import version_gte
 
 from ...errors import EngineUnavailable
-from .connection import translated
+from .connection import ASK_ADMIN, translated
 from .images import ImageCalls
 
 log = logging.getLogger(__name__)
@@ -60,9 +60,14 @@ class DiskCalls(ImageCalls):
         """Return what images and build cache take; layers that two images have count in both, as shared."""
         # docker-py's df() takes no parameters, and would have each container and volume measured.
         url = self.client._url("/system/df")
-        with translated("measuring the images"):
-            answer = self.client._get(url, params={"type": ["image", "build-cache"], "verbose": 1})
-            return read_usage(self.client._result(answer, json=True))
+        try:
+            with translated("measuring the images"):
+                answer = self.client._get(url, params={"type": ["image", "build-cache"], "verbose": 1})
+                return read_usage(self.client._result(answer, json=True))
+        except docker.errors.NotFound as exc:
+            raise EngineUnavailable(
+                f"An image went away while Docker measured them all. {ASK_ADMIN}", detail=str(exc)
+            ) from exc
 
     def names_of(self, image_id: str) -> ImageNames | None:
         """Return what an image is called, None if it has gone."""
