@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, ClassVar
 
-from traitlets import TraitError, default
+from traitlets import default
 
 from .. import form, mlc, request
-from ..errors import ConfigBroken, DS01Error, PackageRefused, RequestRefused
+from ..errors import DS01Error, PackageRefused, RequestRefused
 from ..model import Profile
 from . import assembly
 from .pools import PooledCalls
@@ -155,23 +155,7 @@ class StudentOptions(ServerSettings, PooledCalls):
         return ""
 
     def _defaults(self) -> request.ServerDefaults:
-        return request.ServerDefaults(
-            framework=self.framework,
-            framework_version=self.framework_version,
-            base_image=self.base_image,
-            use_case=self.use_case,
-            packages=tuple(self.packages),
-            system_packages=tuple(self.system_packages),
-            gpu_profile=self.gpu_profile,
-            gpu_count=self.gpu_count,
-            workspace_dir=self.workspace_dir,
-            data_dir=self.data_dir,
-            models_dir=self.models_dir,
-            allow_custom_base_image=self.allow_custom_base_image,
-            allow_package_options=self.allow_package_options,
-            allow_mount_options=self.allow_mount_options,
-            use_cases=self.site.core.images.use_cases,
-        )
+        return self.defaults(self.site.core.images.use_cases)
 
     async def read_form(self, form_data: Mapping[str, Any]) -> dict[str, object]:
         """Return the options of a posted form, once it is known that its packages can be had.
@@ -237,16 +221,7 @@ class StudentOptions(ServerSettings, PooledCalls):
         """Set what the profile overrides, until the state is cleared."""
         self._take_back_overrides()
         self._own_settings = {name: getattr(self, name) for name in values if self.has_trait(name)}
-        for name, value in values.items():
-            try:
-                if not self.has_trait(name):
-                    raise TraitError("there is no such setting of DS01Spawner")
-                setattr(self, name, value)
-            except TraitError as exc:
-                raise ConfigBroken(
-                    "This profile is set up wrongly. Choose another one, and tell your admin.",
-                    detail=f"spawner_override sets {name!r}: {exc}",
-                ) from exc
+        self.set_all(values)
 
     def clear_state(self) -> None:
         """Take back what a profile overrode: the Hub clears the state before it applies group overrides."""
