@@ -95,7 +95,7 @@ def check(names):
         and not fits(needed, wanted[other]["version"])
     ]
     for entry in broken[:MOST_LINES]:
-        asked = find_asked(canonical(re.match(r"[\w.-]+", entry["needs"])[0]), names, wanted)
+        asked = find_asked(name_of(entry["needs"]), names, wanted)
         print("ds01: broken", json.dumps(dict(entry, asked=asked)))
     if broken:
         sys.exit(1)
@@ -137,9 +137,15 @@ def find_asked(name, names, wanted):
             if here == name:
                 return root
             if here not in seen and here in wanted:
-                ahead += [other for _, other in requirements(wanted[here].get("requires_dist"))]
+                # With those of its extras, whether or not they were asked for.
+                ahead += map(name_of, wanted[here].get("requires_dist", ()))
             seen.add(here)
     return ""
+
+
+def name_of(requirement):
+    """Return the name that a requirement begins with."""
+    return canonical(re.match(r"[\w.-]*", requirement)[0])
 
 
 def canonical(name):
