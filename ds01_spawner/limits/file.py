@@ -14,7 +14,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import tzinfo
 from typing import Any
 
@@ -30,9 +30,11 @@ from ds01_spawner.limits.keys import (
     UNUSED_ALLOCATION_KEYS,
     UNUSED_LIMIT_KEYS,
     UNUSED_SECTIONS,
+    Reader,
 )
+from ds01_spawner.limits.policies import NEVER_NULL_POLICIES, POLICY_KEYS, UNUSED_POLICY_KEYS
 from ds01_spawner.limits.reservations import read_reservation
-from ds01_spawner.model import Limits, LimitsTexts, Reservation
+from ds01_spawner.model import Limits, LimitsTexts, Policy, Reservation
 
 OVERRIDE_GROUP = "override"
 DEFAULT_GROUP = "student"
@@ -53,10 +55,14 @@ _BUILT_IN_SLOTS = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """What one section says: `values` by field of `Limits`, `written` as the file spells them."""
+    """What one section says: `values` by field of `Limits`, `written` as the file spells them.
+
+    `policy` is by field of `Policy`.
+    """
 
     values: Mapping[str, object]
     written: Mapping[str, str]
+    policy: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,9 +73,11 @@ class LimitsFile:
     names what is ignored: the keys that DS01 knows and we do not use (`groups.student.storage_data`),
     and user names without quotes that YAML reads as numbers (`groups.student.members.2041`), which
     in DS01 too are nobody's. `strategy` is `gpu_allocation.strategy`, None where it is not set.
-    `reservations` are in the file's order, past ones too, without their devices.
+    `reservations` are in the file's order, past ones too, without their devices. `policy` is what
+    `policies` says for everybody, by field of `Policy`.
     """
 
+    policy: Mapping[str, object]
     defaults: Section
     groups: Mapping[str, Section]
     members: Mapping[str, frozenset[str]]
@@ -104,6 +112,7 @@ def load_limits(
     _check_keys(top, SECTIONS, UNUSED_SECTIONS, "the top level")
     unused = [key for key in top if key in UNUSED_SECTIONS]
     defaults = _read_section(top.get("defaults"), "defaults", unused)
+    policies = _list_policies(top.get("policies"), "policies", unused)
     groups, found = _read_groups(_as_mapping(top.get("groups"), "groups"), unused)
     overrides, reservations = _read_people(
         {
@@ -118,6 +127,7 @@ def load_limits(
         known = difflib.get_close_matches(str(default_group), groups, n=1) or sorted(groups)
         raise _broken(f"default_group names {default_group!r}, which is no group: did you mean {known[0]!r}?")
     return LimitsFile(
+        policy=_read_values(policies, POLICY_KEYS, "policies")[0],
         defaults=defaults,
         groups=groups,
         members={name: found[name].union((members or {}).get(name, ())) for name in groups},
@@ -149,7 +159,7 @@ def limits_for(file: LimitsFile, user: str, hub_groups: Iterable[str] = ()) -> L
 
     The first that has her: a user override, a group of the file, a group of the file that has the
     name of one of her JupyterHub groups, the default group. What it leaves open comes from
-    `defaults`, then from DS01's own defaults.
+    `defaults`, then from `policies`, then from DS01's own defaults.
     """
     group, section = _find_section(file, user, frozenset(hub_groups))
     values: dict[str, Any] = {**_BUILT_IN, **file.defaults.values, **section.values}
@@ -160,7 +170,8 @@ def limits_for(file: LimitsFile, user: str, hub_groups: Iterable[str] = ()) -> L
             written["memory_swap"] = written["memory"]
     if "slots" not in values and "gpu_share" not in values:
         values["slots"] = _BUILT_IN_SLOTS
-    return Limits(group=group, written=written, **values)
+    policy: dict[str, Any] = {**file.policy, **file.defaults.policy, **section.policy}
+    return Limits(group=group, written=written, policy=Policy(**policy), **values)
 
 
 def _find_section(file: LimitsFile, user: str, hub_groups: frozenset[str]) -> tuple[str, Section]:
@@ -222,20 +233,37 @@ def _drop_numbers(users: object, where: str, unused: list[str]) -> object:
 def _read_section(
     content: object, where: str, unused: list[str], *, also_known: Iterable[str] = ()
 ) -> Section:
-    keys = _as_mapping(content, where)
-    _check_keys(keys, LIMIT_KEYS, UNUSED_LIMIT_KEYS.union(also_known), where)
+    keys = dict(_as_mapping(content, where))
+    policies = _list_policies(keys.pop("policies", None), f"{where}.policies", unused)
+    _check_keys(keys, (*LIMIT_KEYS, *POLICY_KEYS, "policies"), UNUSED_LIMIT_KEYS.union(also_known), where)
     unused += [f"{where}.{key}" for key in keys if key in UNUSED_LIMIT_KEYS]
+    values, written = _read_values(keys.items(), LIMIT_KEYS, where)
+    policy, _ = _read_values((*keys.items(), *policies), POLICY_KEYS, where)
+    return Section(values=values, written=written, policy=policy)
+
+
+def _list_policies(content: object, where: str, unused: list[str]) -> tuple[tuple[str, object], ...]:
+    keys = _as_mapping(content, where)
+    _check_keys(keys, POLICY_KEYS, UNUSED_POLICY_KEYS, where)
+    unused += [f"{where}.{key}" for key in keys if key in UNUSED_POLICY_KEYS]
+    return tuple(keys.items())
+
+
+def _read_values(
+    keys: Iterable[tuple[str, object]], table: Mapping[str, tuple[str, Reader]], where: str
+) -> tuple[dict[str, object], dict[str, str]]:
+    """Return the values of the keys that are in `table`, by their fields, and as they are written."""
     values: dict[str, object] = {}
     written: dict[str, str] = {}
     spelled: dict[str, str] = {}
-    for key, value in keys.items():
-        if key not in LIMIT_KEYS:
+    for key, value in keys:
+        if key not in table:
             continue
-        name, read = LIMIT_KEYS[key]
+        name, read = table[key]
         if name in spelled:
             raise _broken(f"`{spelled[name]}` and `{key}` in {where} are two names of one limit; keep one")
         spelled[name] = key
-        if value is None and key not in NEVER_NULL:
+        if value is None and key not in NEVER_NULL | NEVER_NULL_POLICIES:
             values[name] = None
             continue
         try:
@@ -243,7 +271,7 @@ def _read_section(
         except ValueError as exc:
             raise _broken(f"`{key}: {str(value)[:40]}` in {where} is not {exc}") from exc
         written[name] = str(value).strip()
-    return Section(values=values, written=written)
+    return values, written
 
 
 def _read_strategy(keys: Mapping[str, object], unused: list[str]) -> str | None:

@@ -18,9 +18,11 @@ from ds01_spawner.sizes import parse_bytes
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])", re.IGNORECASE)
 _MIN_MEMORY = 6 * 1024**2
+_LONGEST = timedelta(days=36525)
 
 
-def _number(value: object) -> float:
+def read_number(value: object) -> float:
+    """Read a number, 0 or more."""
     if isinstance(value, (int, float, str)) and not isinstance(value, bool):
         try:
             number = float(value)
@@ -33,7 +35,7 @@ def _number(value: object) -> float:
 
 def read_cpus(value: object) -> float:
     """Read a number of CPUs, at least 0.01 (Docker's smallest)."""
-    number = _number(value)
+    number = read_number(value)
     if number < 0.01:
         raise ValueError("a number of CPUs such as 4 or 0.5, or null for unlimited")
     return number
@@ -41,7 +43,7 @@ def read_cpus(value: object) -> float:
 
 def read_count(value: object) -> int:
     """Read a whole number, 0 or more."""
-    number = _number(value)
+    number = read_number(value)
     if not number.is_integer():
         raise ValueError("a whole number such as 2, or null for unlimited")
     return int(number)
@@ -83,7 +85,7 @@ def read_share(value: object) -> Fraction:
     """Read a sum of GPU shares; a rounded one (0.571) is the fraction that was meant (4/7)."""
     if isinstance(value, str) and re.fullmatch(r"\d+/[1-9]\d*", value.strip()):
         return Fraction(value.strip())
-    return Fraction(str(_number(value))).limit_denominator(100)
+    return Fraction(str(read_number(value))).limit_denominator(100)
 
 
 def read_switch(value: object) -> bool:
@@ -102,24 +104,25 @@ def read_priority(value: object) -> int:
 
 def read_hours(value: object) -> timedelta:
     """Read a number of hours."""
-    return _as_duration(_number(value), 3600)
+    return as_duration(read_number(value), 3600)
 
 
 def read_duration(value: object) -> timedelta:
     """Read a time with a unit, `30m` or `0.5h`; a bare number is hours, as in DS01."""
     if isinstance(value, str) and (match := _DURATION.fullmatch(value.strip())):
-        return _as_duration(float(match[1]), _UNIT_SECONDS[match[2].lower()])
+        return as_duration(float(match[1]), _UNIT_SECONDS[match[2].lower()])
     try:
         return read_hours(value)
     except ValueError:
         raise ValueError("a time such as 30m, 48h or 7d, or null for unlimited") from None
 
 
-def _as_duration(number: float, unit_seconds: int) -> timedelta:
-    try:
-        return timedelta(seconds=number * unit_seconds)
-    except OverflowError:
-        raise ValueError("a shorter time, or null for unlimited") from None
+def as_duration(number: float, unit_seconds: int) -> timedelta:
+    """Return so many units as a time, which is a hundred years at most: a date must not overflow."""
+    seconds = number * unit_seconds
+    if seconds > _LONGEST.total_seconds():
+        raise ValueError("a shorter time, or null for unlimited")
+    return timedelta(seconds=seconds)
 
 
 Reader = Callable[[object], object]
@@ -161,7 +164,6 @@ RESERVATION_KEYS = frozenset({"reason", "reservation_end", "reservation_start", 
 UNUSED_LIMIT_KEYS = RESERVATION_KEYS | frozenset(
     {
         "aggregate",
-        "gpu_idle_threshold",
         "gpu_memory",
         "gpu_time_limit",
         "gpus",
@@ -169,7 +171,6 @@ UNUSED_LIMIT_KEYS = RESERVATION_KEYS | frozenset(
         "io_write_bps",
         "max_concurrent_containers",
         "max_tasks",
-        "policies",
         "storage_data",
         "storage_workspace",
         "ulimit_nofile",
@@ -197,10 +198,9 @@ UNUSED_SECTIONS = frozenset(
         "container_types",
         "enforcement",
         "monitoring",
-        "policies",
         "wizard",
     }
 )
-SECTIONS = frozenset({"defaults", "default_group", "groups", "user_overrides", "gpu_allocation"})
+SECTIONS = frozenset({"defaults", "default_group", "groups", "user_overrides", "gpu_allocation", "policies"})
 
 STRATEGIES = ("pack", "least_allocated", "round_robin", "priority_aware")

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from fractions import Fraction
 
+from .lifecycle import Policy
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
@@ -15,6 +17,7 @@ class Limits:
     `cpus`, `memory`, `memory_swap`, `shm_size`, `pids_limit` and `storage_tmp` are per container;
     `slots` counts GPUs and MIG instances over all containers of the user, `gpu_share` sums their
     shares, `slots_per_container` is per container. `memory_swap` is Docker's: memory plus swap.
+    `policy` is how the time of her servers is looked after.
     `written` keeps the limits file's own spelling of a value by field name (`1024m`, not `1g`).
     """
 
@@ -35,6 +38,7 @@ class Limits:
     max_runtime: timedelta | None = None
     gpu_hold_after_stop: timedelta | None = timedelta(0)
     container_hold_after_stop: timedelta | None = timedelta(0)
+    policy: Policy = field(default_factory=Policy)
     written: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 

@@ -278,7 +278,7 @@ def test_known_but_unused_keys_are_listed_and_ignored() -> None:
         "defaults.storage_workspace",
         "gpu_allocation.enable_mig",
     }
-    assert set(load_limits(NEW).unused) == {"policies", "groups.student.aggregate"}
+    assert set(load_limits(NEW).unused) == {"groups.student.aggregate"}
 
 
 def test_names_that_yaml_reads_as_numbers_are_nobodys_and_listed() -> None:
