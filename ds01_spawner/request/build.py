@@ -24,6 +24,8 @@ _TAG = r":[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
 _DIGEST = r"@[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9A-Fa-f]{32,}"
 _REFERENCE = re.compile(rf"(?:{_REGISTRY})?{_PART}(?:/{_PART})*(?:{_TAG})?(?:{_DIGEST})?")
 
+_IMAGE_ID = re.compile(r"(?:sha256:)?[0-9a-f]{4,64}")
+
 _T = TypeVar("_T")
 
 
@@ -116,6 +118,10 @@ def _choose_image(options: UserOptions, defaults: ServerDefaults) -> tuple[str, 
 
 
 def _check_reference(text: str) -> str:
+    # Docker would take it for any image on the machine that has such an id, somebody else's too.
+    if _IMAGE_ID.fullmatch(text):
+        message = f"{describe(text)} reads like the id of an image: write `base_image` by name and tag."
+        raise RequestRefused(message)
     if not _REFERENCE.fullmatch(text):
         message = (
             f"{describe(text)} is not the name of an image, such as `ubuntu:24.04`: correct `base_image`."

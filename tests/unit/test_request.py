@@ -371,6 +371,13 @@ def test_what_is_no_image_name_is_refused(image: str) -> None:
         request(OPEN, base_image=image)
 
 
+@pytest.mark.parametrize("image", ["c0ffee", "0" * 64, f"sha256:{'0' * 64}", "sha256:c0ffee"])
+def test_a_base_image_by_its_id_is_refused(image: str) -> None:
+    with pytest.raises(RequestRefused, match="write `base_image` by name and tag"):
+        request(OPEN, base_image=image)
+    assert request(OPEN, base_image=f"{image.partition(':')[0]}:latest").base_image
+
+
 def test_a_base_image_where_none_is_allowed_is_refused() -> None:
     with pytest.raises(NotAllowed, match="`base_image`"):
         request(base_image="ubuntu")
