@@ -136,7 +136,8 @@ def explain_failure(log: Sequence[str]) -> BuildFailure:
 def waits_for_network(log: Sequence[str]) -> bool:
     """Whether the last that a build printed is that a server did not answer, or not to the end."""
     output = [line for line in map(_read_output, log) if line.strip()]
-    return bool(output) and re.search(f"{_TRIES_ON.pattern}|{_NETWORK}", output[-1]) is not None
+    trouble = rf"{_TRIES_ON.pattern}|^Err:\d+ |{_NETWORK}"
+    return bool(output) and re.search(trouble, output[-1]) is not None
 
 
 def _read_output(line: str) -> str:

@@ -39,8 +39,6 @@ RESOLVE_TIMEOUT = timedelta(seconds=60)
 MAX_SECRET_BYTES = 500 * 1024
 PROXIES = ("http_proxy", "https_proxy", "no_proxy")
 _WATCH_SECONDS = 0.5
-# With its context from a pipe Docker's own command, without buildx, often does not heed SIGTERM.
-_GRACE_SECONDS = 0.5
 # Docker 23.0, the first whose BuildKit reads it. https://github.com/moby/buildkit/pull/2430
 _API_WITH_CGROUPS = (1, 42)
 _ASK_SECONDS = 30.0
@@ -312,18 +310,15 @@ def _explain_end(tail: Sequence[str], timeout: timedelta) -> str:
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """End `process` and its children; docker tells the engine to give the build up."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        if process.poll() is not None:
-            break
+    """End `process` and all that it started; the engine gives up a build whose connection ends.
+
+    Docker's own command does not always heed SIGTERM: https://github.com/docker/cli/issues/1761.
+    """
+    if process.poll() is None or process.returncode < 0:
         # The thread of the build may have reaped it in between.
-        with suppress(ProcessLookupError, subprocess.TimeoutExpired):
-            os.killpg(process.pid, number)
-            process.wait(_GRACE_SECONDS)
-    if process.returncode is not None and process.returncode < 0:
-        # It was killed: buildx, a process of its own, goes on then.
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _site_error(cause: str, detail: str = "") -> ConfigBroken:

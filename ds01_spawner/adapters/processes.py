@@ -76,18 +76,28 @@ def end_with_parent(parent: str = "") -> bool:
 
 
 def bind(command: Sequence[str]) -> list[str]:
-    """Return the command that becomes `command`, and gets SIGTERM when the thread that started it ends.
+    """Return the command that runs `command`, and ends with all it started when this process does.
 
-    That needs no moment between fork and exec, in which a process of many threads may hang.
+    To be started as the leader of a session. It ends as `command` ends.
     """
+    # A program of its own: between fork and exec, a process of many threads may hang.
     return [sys.executable, "-I", "-S", __file__, own_process(), *command]
 
 
 def main() -> None:
     """Run as a program, `PARENT COMMAND…`, by what `bind` returns: the standard library only."""
     parent, *command = sys.argv[1:]
-    if end_with_parent(parent):
-        os.execvp(command[0], command)  # noqa: S606
+    if os.getpgrp() != os.getpid():
+        os.setsid()
+    signal.signal(signal.SIGTERM, lambda *_: os.killpg(0, signal.SIGKILL))
+    if not end_with_parent(parent):
+        sys.exit("who started this has ended")
+    # Python ignores SIGPIPE; a child would inherit that.
+    child = os.posix_spawnp(command[0], command, os.environ, setsigdef=[signal.SIGPIPE])
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if status < 0:
+        os.killpg(0, signal.SIGKILL)
+    sys.exit(status)
 
 
 def _read_boot_id() -> str:

@@ -6,6 +6,7 @@ removed at its end; what it was built from stays in the Engine's cache.
 
 from __future__ import annotations
 
+import json
 import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from threading import Event
 
 import docker
 import pytest
+from binaries import ensure_test_programs
 
 from ds01_spawner.adapters.builder import Builder
 from ds01_spawner.buildlog import BuildStep, ProgressReader
@@ -87,6 +89,16 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def builder(docker_host: str, settings: dict[str, Path]) -> Builder:
     proxies = {"no_proxy": f"{MARK}.example"}
     return Builder(docker_command=DOCKER, docker_host=docker_host, proxies=proxies, **settings)
+
+
+@pytest.fixture
+def buildx(tmp_path: Path) -> tuple[str, ...]:
+    """Debian's docker with buildx in place of what it builds with itself."""
+    plugins = tmp_path / "cli-plugins"
+    plugins.mkdir()
+    (plugins / "docker-buildx").symlink_to(ensure_test_programs() / "docker-buildx")
+    (tmp_path / "config.json").write_text(json.dumps({"aliases": {"builder": "buildx"}}))
+    return (*DOCKER, "--config", str(tmp_path))
 
 
 @pytest.fixture(scope="module")
