@@ -35,6 +35,8 @@ _PREFIX = re.compile(r"^(?:#\d+ )?(?:\d+\.\d+ )?")
 _ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
 # What ipykernel brings along: pip names the package that it met first.
 _KERNEL_FAMILY = re.compile(r"\b(?:ipykernel|ipython|jupyter[-_]client|jupyter[-_]core)\b")
+# What stands around a failure: rules, and lines of the Dockerfile. Before a step's output is a number.
+_FRAME = re.compile(r"-{6,20}$|Dockerfile:\d+$| *\d+ \| (?:>>> |    )")
 # pip and apt try once more after these; what came of that stands further down.
 _TRIES_ON = re.compile(
     r"WARNING: (?:Retrying \(Retry\(total=[1-9]|Connection interrupted|Attempting to resume)|^Ign:\d+ "
@@ -116,7 +118,7 @@ def explain_failure(log: Sequence[str]) -> BuildFailure:
 
     `log` is the end of what the build printed, BuildKit's own summary included.
     """
-    lines = [_read_output(line) for line in log]
+    lines = [_read_output(line) for line in log if not _FRAME.match(line)]
     layer = next((_name_layer(m[1]) for m in map(_FAILED.fullmatch, reversed(lines)) if m), "")
     said = (line for line in lines if line.strip() and "layer=" not in line)
     output = list(dict.fromkeys(line for line in said if not _TRIES_ON.search(line)))

@@ -1,8 +1,10 @@
 """Logs of real builds, shortened: their steps, and the sentence for each way to fail."""
 
+from collections.abc import Callable
+
 import pytest
 
-from ds01_spawner.buildlog import BuildStep, ProgressReader, explain_failure
+from ds01_spawner.buildlog import BuildStep, ProgressReader, explain_failure, waits_for_network
 
 MOUNTS = "RUN --mount=type=cache,id=x,target=/var/cache/ds01/pip    "
 OLD_DOCKER = f"""\
@@ -44,6 +46,30 @@ def fail(layer: str, *output: str) -> list[str]:
         f" > [stage-0 4/4] {command}:",
         "------",
         f'process "/bin/sh -c : layer={layer} && x" did not complete successfully: exit code: 1',
+    ]
+
+
+def fail_with_buildx(layer: str, *output: str, code: int = 1) -> list[str]:
+    """The same of buildx, which repeats the output, and shows the Dockerfile with all that a step may say."""
+    command = f"{MOUNTS} : layer={layer} &&     export PIP_CACHE_DIR=x"
+    failed = f'process "/bin/sh -c : layer={layer} && x" did not complete successfully: exit code: {code}'
+    return [
+        f"#7 [stage-0 4/4] {command}",
+        *(f"#7 1.234 {line}" for line in output),
+        f"#7 ERROR: {failed}",
+        "------",
+        f" > [stage-0 4/4] {command}:",
+        *(f"1.234 {line}" for line in output),
+        "------",
+        "Dockerfile:44",
+        "--------------------",
+        "  43 |     ",
+        f"  44 | >>> RUN --mount=type=tmpfs,target=x : layer={layer} && \\",
+        "  45 | >>>     /usr/bin/python3 -m pip install -r /run/ds01/packages.txt && \\",
+        "  46 | >>>     { python3 -c 'import x' || { echo 'ds01: the kernel does not start'; exit 1; }; }",
+        "  47 |     ",
+        "--------------------",
+        f"ERROR: failed to solve: {failed}",
     ]
 
 
@@ -166,6 +192,156 @@ def test_an_unknown_failure_shows_the_last_errors_without_control_characters() -
 def test_a_base_that_cannot_be_fetched_is_said() -> None:
     log = ["#2 [internal] load metadata for registry.example/aimehub/none:1", "#2 ERROR: pull access denied"]
     assert "base image is not here" in explain_failure(log).sentence
+
+
+# pip 23: the network went in the middle of a download, and between two.
+STOPPED_HALF_WAY = """\
+Collecting nvidia-cublas-cu12
+  Downloading nvidia_cublas_cu12-12.9.3.13-py3-none-manylinux_2_27_x86_64.whl (600.6 MB)
+ERROR: Exception:
+Traceback (most recent call last):
+  File "/usr/lib/python3/dist-packages/pip/_vendor/urllib3/response.py", line 443, in _error_catcher
+    raise ReadTimeoutError(self._pool, None, "Read timed out.")
+pip._vendor.urllib3.exceptions.ReadTimeoutError: HTTPSConnectionPool(host='files.example', port=443): \
+Read timed out.
+"""
+BROKEN_CONNECTION = (
+    "WARNING: Retrying (Retry(total={left}, connect=None, read=None, redirect=None, status=None)) after "
+    "connection broken by 'NewConnectionError('<pip._vendor.urllib3.connection.HTTPSConnection object at "
+    "0x7f9f2e165610>: Failed to establish a new connection: [Errno -3] Temporary failure in name "
+    "resolution')': /simple/{name}/"
+)
+NO_VERSION = """\
+ERROR: Could not find a version that satisfies the requirement {name} (from versions: none)
+ERROR: No matching distribution found for {name}
+"""
+NO_ANSWER = "\n".join(
+    [*(BROKEN_CONNECTION.format(left=left, name="numpy") for left in (4, 3, 2, 1, 0)), NO_VERSION]
+).replace("{name}", "numpy")
+NOTHING_LEFT = """\
+ERROR: Could not install packages due to an OSError: HTTPSConnectionPool(host='files.example', port=443): \
+Max retries exceeded with url: /packages/x.whl (Caused by NewConnectionError('<pip._vendor.urllib3.\
+connection.HTTPSConnection object at 0x7f25>: Failed to establish a new connection: [Errno 113] No route \
+to host'))
+"""
+# pip 26.
+STOPPED_OFTEN = """\
+  WARNING: Connection interrupted while downloading.
+  WARNING: Attempting to resume incomplete download (100 kB/5.0 MB, attempt 5)
+  WARNING: Connection interrupted while downloading.
+error: incomplete-download
+
+× Download failed after 6 attempts because not enough bytes were received (100 kB/5.0 MB)
+"""
+NO_APT = """\
+Ign:1 http://mirror.example/debian bookworm InRelease
+Err:1 http://mirror.example/debian bookworm InRelease
+  Temporary failure resolving 'mirror.example'
+Reading package lists...
+W: Failed to fetch http://mirror.example/dists/b/InRelease  Temporary failure resolving 'mirror.example'
+W: Some index files failed to download. They have been ignored, or old ones used instead.
+E: Unable to locate package openjdk-17-jre-headless
+"""
+APT_HALF_WAY = """\
+Err:30 http://mirror.example/debian bookworm/main amd64 libasound2 amd64 1.2.8-1
+  Connection timed out [IP: 203.0.113.80 80]
+E: Failed to fetch http://mirror.example/debian/pool/liba.deb  Connection timed out [IP: 203.0.113.80 80]
+E: Unable to fetch some archives, maybe run apt-get update or try with --fix-missing?
+"""
+FULL_FOR_APT = """\
+E: Write error - write (28: No space left on device)
+E: IO Error saving source cache
+"""
+
+
+@pytest.mark.parametrize("failed", [fail, fail_with_buildx])
+@pytest.mark.parametrize(
+    ("layer", "output", "cause", "words"),
+    [
+        ("packages", STOPPED_HALF_WAY, "network", "The network failed"),
+        ("packages", NO_ANSWER, "network", "The network failed"),
+        ("packages", NOTHING_LEFT, "network", "The network failed"),
+        ("packages", STOPPED_OFTEN, "network", "The network failed"),
+        ("system", NO_APT, "network", "The network failed"),
+        ("system", APT_HALF_WAY, "network", "The network failed"),
+        ("system", FULL_FOR_APT, "disk", "The disk of the server is full"),
+        ("system", "E: You don't have enough free space in /var/cache/ds01/apt/.", "disk", "disk"),
+        ("packages", "c++: fatal error: Killed signal terminated program cc1plus", "memory", "memory"),
+        ("packages", "ERROR: Could not find an activated virtualenv (required).", "", "This step failed."),
+    ],
+)
+def test_a_recorded_failure_is_told_by_its_cause(
+    failed: Callable[..., list[str]], layer: str, output: str, cause: str, words: str
+) -> None:
+    failure = explain_failure(failed(layer, *output.splitlines()))
+    assert (failure.layer, failure.cause) == (layer, cause)
+    assert words in failure.sentence
+    assert set(failure.lines) <= {line.rstrip() for line in output.splitlines()}
+
+
+def test_a_network_that_came_back_does_not_hide_what_is_wrong() -> None:
+    output = [BROKEN_CONNECTION.format(left=4, name="ds01-none"), *NO_VERSION.splitlines()]
+    failure = explain_failure(fail("packages", *(line.format(name="ds01-none") for line in output)))
+    assert failure.cause == "missing"
+
+
+KILLED_WITH_DOCKER_20_10 = """\
+#4 [stage-0 4/4] RUN --mount=x : layer=packages && x
+#4 0.222 Killed
+#4 ERROR: executor failed running [/bin/sh -c : layer=packages && x]: exit code: 137
+------
+ > [stage-0 4/4] RUN --mount=x : layer=packages && x:
+------
+executor failed running [/bin/sh -c : layer=packages && x]: exit code: 137
+"""
+
+
+@pytest.mark.parametrize(
+    "log", [KILLED_WITH_DOCKER_20_10.splitlines(), fail_with_buildx("packages", "Collecting x", code=137)]
+)
+def test_a_step_that_was_killed_is_told_as_such_whatever_it_said_before(log: list[str]) -> None:
+    failure = explain_failure(log)
+    assert (failure.layer, failure.cause) == ("packages", "memory")
+    assert "was killed, as happens when memory runs out" in failure.sentence
+
+
+def test_a_disk_that_is_full_for_docker_itself_is_told() -> None:
+    log = [
+        "#9 exporting to image",
+        "#9 exporting layers 0.0s done",
+        "#9 ERROR: failed to add snapshot tqxilic to lease: write containerdmeta.db: no space left on device",
+        "------",
+        " > exporting to image:",
+        "------",
+        "failed to add snapshot tqxilic to lease: write containerdmeta.db: no space left on device",
+    ]
+    failure = explain_failure(log)
+    assert (failure.layer, failure.cause) == ("", "disk")
+
+
+@pytest.mark.parametrize(
+    ("end", "waits"),
+    [
+        (BROKEN_CONNECTION.format(left=3, name="numpy"), True),
+        ("Ign:4 http://mirror.example/debian bookworm/main amd64 Packages", True),
+        ("Err:4 http://mirror.example/debian bookworm/main amd64 Packages", True),
+        ("  Temporary failure resolving 'mirror.example'", True),
+        ("Get:4 http://mirror.example/debian bookworm/main amd64 Packages [8792 kB]", False),
+        ("  Downloading torch-2.8.0-cp311-cp311-manylinux_2_28_x86_64.whl (888.1 MB)", False),
+    ],
+)
+def test_a_build_waits_for_the_network_when_that_is_the_last_it_said(end: str, waits: bool) -> None:
+    log = [
+        "#4 1.0 Collecting x",
+        f"#4 12.3 {BROKEN_CONNECTION.format(left=4, name='x')}",
+        f"#4 16.1 {end}",
+        "",
+    ]
+    assert waits_for_network(log) is waits
+
+
+def test_who_said_nothing_waits_for_nothing() -> None:
+    assert not waits_for_network([])
 
 
 def test_an_empty_log_still_has_a_sentence() -> None:
