@@ -47,10 +47,12 @@ class PackageChecks:
         except DS01Error as exc:
             log.warning("the packages of %s could not be tried: %s", tag, exc)
             return
-        problem = resolution.read(spec, explain_failure(said), said, python=probe.version) if said else None
-        if problem is not None:
-            raise PackageRefused(problem.sentence, field=problem.field)
         if said:
+            # Where the image's own Python will not do, packages go into another one.
+            python = probe.version if probe.runs_kernel else ()
+            problem = resolution.read(spec, explain_failure(said), said, python=python)
+            if problem is not None:
+                raise PackageRefused(problem.sentence, field=problem.field)
             log.warning("whether the packages of %s go together is left to the build: %s", tag, said[-1])
             return
         self._passed[tag] = None
