@@ -76,9 +76,10 @@ def end_with_parent(parent: str = "") -> bool:
 
 
 def bind(command: Sequence[str]) -> list[str]:
-    """Return the command that runs `command`, and ends with all it started when this process does.
+    """Return the command that runs `command`, and with all it started ends when who started it does.
 
-    To be started as the leader of a session. It ends as `command` ends.
+    To be started as the leader of a session. It ends as `command` ends; or when this process does, or only
+    the thread that started it.
     """
     # A program of its own: between fork and exec, a process of many threads may hang.
     return [sys.executable, "-I", "-S", __file__, own_process(), *command]

@@ -20,6 +20,7 @@ from ds01_spawner.errors import BuildFailed, ConfigBroken, EngineUnavailable, Im
 from ds01_spawner.image import HUB_PYTHON, BaseProbe, context_files, render_dockerfile, tag
 from ds01_spawner.model import ImageSpec
 
+from ..hub.waiting import wait_for
 from .building import BASE, CA_BUNDLE, DOCKER, MARK, NO_PYTHON, TEMPLATE, Built, ask, layers
 
 pytest_plugins = ("tests.adapters.building",)
@@ -276,6 +277,17 @@ class DockerWithoutBuildx:
     )
 
 
+class DockerWithoutNetwork:
+    """A docker whose build waits for an index that does not answer."""
+
+    command = (
+        "/bin/sh",
+        "-c",
+        "echo '#4 [2/2] RUN : layer=packages && x'; echo '#4 16.1 WARNING: Retrying (Retry(total=4, …'; "
+        "exec sleep 3600",
+    )
+
+
 class DockerThatHangs:
     """A docker whose build does not end; its first line is its process."""
 
@@ -303,6 +315,16 @@ def test_an_engine_that_does_not_answer_is_said(tmp_path: Path) -> None:
         build_with(DOCKER, f"unix://{tmp_path}/docker.sock")
 
 
+def test_a_build_whose_time_is_over_while_the_network_is_dead_says_that() -> None:
+    builder = Builder(
+        docker_command=DockerWithoutNetwork.command,
+        docker_host="unix:///nowhere",
+        timeout=timedelta(seconds=1),
+    )
+    with pytest.raises(BuildFailed, match="took longer than 1 s and was ended: the network did not answer"):
+        builder.build(TAG, "FROM x\n", {}, len, Event())
+
+
 def test_a_missing_bundle_names_its_setting(tmp_path: Path) -> None:
     with pytest.raises(ConfigBroken, match="ca_bundle"):
         build_with(("/bin/true",), ca_bundle=str(tmp_path / "none.pem"))
@@ -326,5 +348,12 @@ def test_a_process_that_was_given_up_is_gone() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         builder.build(TAG, "FROM x\n", {}, give_up, Event())
-    with pytest.raises(ProcessLookupError):
-        os.kill(processes[0], 0)
+    wait_for(lambda: has_ended(processes[0]), "the process is gone")
+
+
+def has_ended(pid: int) -> bool:
+    """Whether a process is gone, or waits only to be reaped."""
+    try:
+        return not Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -49,6 +50,21 @@ HURRIED_PARENT = f"""
 import subprocess, sys
 from ds01_spawner.adapters.processes import own_process
 subprocess.Popen([sys.executable, "-c", {LATE_CHILD!r}, own_process()])
+"""
+
+# A program that starts another one; both say their names.
+PAIR = f"""
+import subprocess, sys
+from ds01_spawner.adapters.processes import own_process
+print(own_process(), flush=True)
+subprocess.Popen([sys.executable, "-c", {SAY_NAME!r}]).wait()
+sys.exit(7)
+"""
+# What binds the pair to itself, and says how that ended.
+BINDER = f"""
+import subprocess, sys
+from ds01_spawner.adapters.processes import bind
+print(subprocess.call(bind([sys.executable, "-c", {PAIR!r}]), start_new_session=True), flush=True)
 """
 
 # Another user, on a machine that shows users their own processes only.
@@ -171,6 +187,31 @@ def test_who_was_started_by_somebody_else_learns_it(start: Start) -> None:
     stranger = read_line(start(SAY_NAME))
     child = start(CHILD, stranger)
     assert read_line(child).split()[1] == "False"
+
+
+def test_a_bound_command_ends_with_all_that_it_started_when_who_bound_it_is_killed(start: Start) -> None:
+    binder = start(BINDER)
+    pair = [read_line(binder) for _ in range(2)]
+    assert all(map(is_alive, pair))
+    binder.kill()
+    wait_for(lambda: not any(map(is_alive, pair)), "both have ended")
+
+
+def test_what_a_bound_command_started_ends_when_the_command_is_killed(start: Start) -> None:
+    binder = start(BINDER)
+    command, started = read_line(binder), read_line(binder)
+    os.kill(int(command.split(":")[2]), signal.SIGKILL)
+    assert read_line(binder) == str(-signal.SIGKILL)
+    wait_for(lambda: not is_alive(started), "what it had started has ended")
+
+
+def test_a_bound_command_ends_by_itself_as_it_would_unbound(start: Start) -> None:
+    binder = start(BINDER)
+    assert all(read_line(binder) for _ in range(2))
+    assert binder.stdin is not None
+    binder.stdin.close()
+    assert read_line(binder) == "7"
+    binder.stdin = None
 
 
 def test_a_text_that_names_no_process_is_no_parent() -> None:
