@@ -6,6 +6,7 @@ swapped in between shows another device or inode here, and the server does not s
 
 import json
 import os
+import runpy
 import sys
 
 
@@ -17,7 +18,8 @@ def main() -> None:
         found = os.stat(mount["target"])
         if (found.st_dev, found.st_ino) != (mount["device"], mount["inode"]):
             sys.exit(f"{mount['target']} is not the directory that was checked: the server does not start.")
-    os.execv(sys.executable, [sys.executable, "-I", "-m", "jupyterhub.singleuser", *sys.argv[1:]])
+    # As `python -I -m` does it, without a second start of Python.
+    runpy.run_module("jupyterhub.singleuser", run_name="__main__", alter_sys=True)
 
 
 main()

@@ -6,7 +6,7 @@ read. So each source is opened with her own credentials first, and what it reall
 
 from __future__ import annotations
 
-import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -62,12 +62,10 @@ def open_mounts(account: Account, wishes: Sequence[MountWish], *, roots: Sequenc
     allowed = [_real(expand(root, account)) for root in roots]
     mounts = []
     for wish, path, answer in zip(wishes, paths, answers, strict=True):
-        error = answer.get("error")
-        if error is not None:
-            raise MountRefused(
-                f"The directory {path} {_REASONS[str(error)]}", detail=f"{error} as {account.uid}"
-            )
-        real = str(answer["real"])
+        device, _, rest = answer.partition(" ")
+        if device == "-":
+            raise MountRefused(f"The directory {path} {_REASONS[rest]}", detail=f"{rest} as {account.uid}")
+        inode, _, real = rest.partition(" ")
         if _has_odd_characters(real):
             raise MountRefused(
                 f"The directory {path} leads to one with a comma or an odd character in its name, which "
@@ -84,8 +82,8 @@ def open_mounts(account: Account, wishes: Sequence[MountWish], *, roots: Sequenc
             Mount(
                 source=real,
                 target=wish.target,
-                device=int(str(answer["device"])),
-                inode=int(str(answer["inode"])),
+                device=int(device),
+                inode=int(inode),
                 read_only=wish.read_only,
             )
         )
@@ -96,30 +94,26 @@ def _real(root: str) -> str:
     return str(Path(root).resolve())
 
 
-def _ask(account: Account, paths: Sequence[str], wishes: Sequence[MountWish]) -> list[dict[str, object]]:
-    order = {
-        "uid": account.uid,
-        "gid": account.gid,
-        "groups": [account.gid, *(gid for _, gid in account.groups)],
-        "paths": [
-            {"path": path, "create": wish.create, "write": not wish.read_only}
-            for path, wish in zip(paths, wishes, strict=True)
-        ],
-    }
+def _ask(account: Account, paths: Sequence[str], wishes: Sequence[MountWish]) -> list[str]:
+    """Return what the helper answers for each path, in its own words."""
+    groups = " ".join(str(gid) for gid in (account.gid, *(gid for _, gid in account.groups)))
+    order = [str(account.uid), str(account.gid), groups]
+    for path, wish in zip(paths, wishes, strict=True):
+        order += ["c" * wish.create + "w" * (not wish.read_only), path]
     command = [sys.executable, "-I", "-S", str(_HELPER)]
+    written = b"".join(os.fsencode(field) + b"\0" for field in order)
     try:
-        done = subprocess.run(
-            command, input=json.dumps(order), capture_output=True, text=True, env={}, timeout=30, check=False
-        )
+        done = subprocess.run(command, input=written, capture_output=True, env={}, timeout=30, check=False)
     except (OSError, subprocess.TimeoutExpired) as exc:
         raise SiteBroken(
             "Your directories do not answer on the server at the moment. Please tell your admin.",
             detail=f"opening {paths} as UID {account.uid}: {exc}",
         ) from exc
     if done.returncode != 0:
+        said = done.stderr[-500:].decode(errors="replace")
         raise SiteBroken(
             "Your directories could not be opened on the server. Please tell your admin.",
-            detail=f"the Hub must run as root to open files as UID {account.uid}: {done.stderr[-500:]}",
+            detail=f"the Hub must run as root to open files as UID {account.uid}: {said}",
         )
-    answers: list[dict[str, object]] = json.loads(done.stdout)
+    *answers, _ = os.fsdecode(done.stdout).split("\0")
     return answers

@@ -96,6 +96,7 @@ class Offers:
         self._architecture = architecture
         self._strategy = strategy
         self._strategy_warning = ""
+        self._known_limits: tuple[LimitsTexts, limits.LimitsFile] | None = None
         self._inventory_max_age = inventory_max_age
         self._now = clock
         self._environ = environ
@@ -126,7 +127,13 @@ class Offers:
     def limits_file(self) -> limits.LimitsFile | None:
         """Return the limits as they are written now, None where there is no file."""
         texts = self._read_limits()
-        return None if texts is None else limits.load_texts(texts)
+        if texts is None:
+            return None
+        known = self._known_limits
+        if known is None or known[0] != texts:
+            # To read the same text again takes as long as many a start has for all its decisions.
+            known = self._known_limits = (texts, limits.load_texts(texts))
+        return known[1]
 
     def limits_for(self, user: str, hub_groups: Iterable[str] = ()) -> Limits:
         """Return what the user may have; where there is no limits file, one slot in one container."""

@@ -16,6 +16,7 @@ from ..model import ALL_DEVICES, LOCAL_NODE, Container, Inventory, Lease, LeaseS
 from ..reconcile import Action, Repair
 from .leases import Leases
 from .offers import Offers
+from .sharing import SharedReading
 
 if TYPE_CHECKING:
     from ..adapters.engine import DockerEngine
@@ -56,6 +57,7 @@ class Upkeep:
         self._history = history
         self._warned: frozenset[str] = frozenset()
         self._told: dict[str, str] = {}
+        self._read_plan = SharedReading(self.plan)
 
     def plan(self) -> tuple[Repair, ...]:
         """Return what `reconcile` would do now."""
@@ -78,12 +80,13 @@ class Upkeep:
     def reconcile(self) -> tuple[Repair, ...]:
         """Make ledger, Docker and the queue agree, and return what was to be done.
 
-        What cannot be mended now stays as it is, and is tried again the next time.
+        What cannot be mended now stays as it is, and is tried again the next time. All is looked at after
+        the call; many who call at once share the look, and each mends.
 
         Raises:
             EngineUnavailable, LedgerUnavailable: nothing could be compared, so nothing was changed.
         """
-        repairs = self.plan()
+        repairs = self._read_plan()
         # First, since a removal takes its time: what somebody else uses must not be handed out meanwhile.
         self._mark_all(repairs, Action.MARK)
         lease_ids = dict.fromkeys(repair.lease_id for repair in repairs if repair.lease_id is not None)

@@ -34,7 +34,7 @@ SUDO_RULE = "/etc/sudoers.d/ds01"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """A request that was accepted, with all that was looked up for it."""
+    """A request that was accepted, with all that was looked up for it, her directories opened once."""
 
     request: ServerRequest
     account: Account
@@ -42,6 +42,7 @@ class Prepared:
     base: BaseImage
     container_name: str
     wishes: tuple[MountWish, ...]
+    mounts: tuple[Mount, ...]
 
     @property
     def wish(self) -> str:
@@ -96,16 +97,17 @@ def decide(
         shm_size=asked.shm_size,
         pids_limit=asked.pids_limit,
     )
-    prepared = Prepared(
+    base = offers.check(login, server, asked, effective)
+    wishes = _wishes(asked, account, home_dir)
+    return Prepared(
         request=asked,
         account=account,
         limits=effective,
-        base=offers.check(login, server, asked, effective),
+        base=base,
         container_name=mlc.container_name(server, account.uid),
-        wishes=_wishes(asked, account, home_dir),
+        wishes=wishes,
+        mounts=offers.open_mounts(account, wishes),
     )
-    offers.open_mounts(account, prepared.wishes)
-    return prepared
 
 
 def _wishes(asked: ServerRequest, account: Account, home_dir: str) -> tuple[MountWish, ...]:
@@ -126,9 +128,9 @@ def container_home(account: Account) -> str:
 
 
 def assemble(
-    engine: DockerEngine, offers: Offers, prepared: Prepared, image: BuiltImage, *, server: str, site: Site
+    engine: DockerEngine, prepared: Prepared, image: BuiltImage, *, server: str, site: Site
 ) -> Assembled:
-    """Return the container to be, its directories opened once more with her credentials."""
+    """Return the container to be, with her directories as they were when her request was accepted."""
     gateway = "" if site.network == mlc.HOST_NETWORK else engine.ensure_network(site.network)
     ulimits = site.ulimits if engine.supports_ulimits(image.tag, site.ulimits) else {}
     account = prepared.account
@@ -146,7 +148,7 @@ def assemble(
         network=site.network,
         device_mode=site.device_mode,
         gpu_wish=f"{prepared.request.gpu_count} × {prepared.request.gpu_profile}",
-        mounts=offers.open_mounts(account, prepared.wishes),
+        mounts=prepared.mounts,
         limits=limits.create_limits(
             prepared.limits, site.slice_pattern, account.name, host_cpus=engine.cpus()
         ),
@@ -161,13 +163,13 @@ def assemble(
     return Assembled(plan=plan, image=image, fingerprint=fingerprint, gateway=gateway)
 
 
-def recheck_mounts(offers: Offers, prepared: Prepared, mounts: tuple[Mount, ...]) -> None:
+def recheck_mounts(offers: Offers, prepared: Prepared) -> None:
     """Open her directories again and compare: a path may have been swapped since.
 
     Raises:
         MountRefused: one of them is another directory now.
     """
-    if offers.open_mounts(prepared.account, prepared.wishes) != mounts:
+    if offers.open_mounts(prepared.account, prepared.wishes) != prepared.mounts:
         raise MountRefused("One of your directories was replaced during the start. Please start again.")
 
 

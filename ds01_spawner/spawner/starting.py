@@ -19,8 +19,10 @@ from . import assembly
 from .pools import result_of
 from .waiting import Waiting
 
-# After so long it is looked whether the container still runs.
-ANSWER_SECONDS = 3.0
+# How long a server that listens has for its answer, and how often it is looked whether one still runs.
+ANSWER_SECONDS, LOOK_SECONDS = 3.0, 0.5
+# Between two tries to reach it: most are up soon, and the others must not be asked all the time.
+SHORTEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.02, 0.25
 # For the Hub's own first request to a server that has just answered.
 HUB_ANSWER_SECONDS = 10
 
@@ -119,16 +121,24 @@ class StartSteps(Waiting):
     async def _await_jupyter(self, ip: str, port: int) -> None:
         """Return when the server answers; one that ends, or never does, says why."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + self.http_timeout
+        url = f"http://{ip}:{port}{self.server.base_url}api"
+        deadline, pause = loop.time() + self.http_timeout, SHORTEST_PAUSE_SECONDS
+        # One that has no address has ended.
+        look_at = loop.time() + (LOOK_SECONDS if ip else 0)
         while True:
-            found = await self.get_object()
-            is_running = found is not None and mlc.from_inspect(found).is_running
-            if is_running and await has_answered(f"http://{ip}:{port}{self.server.base_url}api"):
-                return
-            if not is_running or loop.time() > deadline:
-                self._is_adopting = False
-                raise await self._explain_end(found, is_running=is_running)
-            await asyncio.sleep(0.25)
+            answers = bool(ip) and await has_answered(url)
+            if answers or loop.time() >= look_at:
+                # Also of one that answers: it may have ended, and another one have its address.
+                found = await self.get_object()
+                is_running = found is not None and mlc.from_inspect(found).is_running
+                if answers and is_running:
+                    return
+                if not is_running or loop.time() > deadline:
+                    self._is_adopting = False
+                    raise await self._explain_end(found, is_running=is_running)
+                look_at = loop.time() + LOOK_SECONDS
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
     async def _explain_end(self, found: dict[str, Any] | None, *, is_running: bool) -> ServerEnded:
         log = await self._call(self.site.engine.log_tail, str(found["Id"])) if found else ""
@@ -153,9 +163,8 @@ class StartSteps(Waiting):
             privileged=self.privileged,
             host_ipc=self.host_ipc,
         )
-        engine, offers = self.site.engine, self.site.core.offers
         return await self._call(
-            assembly.assemble, engine, offers, prepared, image, server=self.name, site=site
+            assembly.assemble, self.site.engine, prepared, image, server=self.name, site=site
         )
 
     async def _refuse_foreign(self, prepared: assembly.Prepared) -> None:
@@ -221,8 +230,7 @@ class StartSteps(Waiting):
         """Start it, after her directories were opened once more: they may have been swapped."""
         assert self._prepared is not None
         self.tell("Starting your container.", 85)
-        offers, mounts = self.site.core.offers, self._assembled.plan.mounts
-        await self._call(assembly.recheck_mounts, offers, self._prepared, mounts)
+        await self._call(assembly.recheck_mounts, self.site.core.offers, self._prepared)
         await super().start_object()  # type: ignore[misc]
 
 
@@ -241,11 +249,15 @@ def describe_image(image: BuiltImage) -> str:
 
 async def has_answered(url: str) -> bool:
     """Whether a server answers at all, whatever it says."""
+    # The Hub's own client asks ten at once: as many that never answer would hold up everybody else.
+    client = AsyncHTTPClient(force_instance=True)
     try:
         # It is the student's: it must not lead the Hub elsewhere, nor give it much to read.
-        await AsyncHTTPClient().fetch(
+        await client.fetch(
             url, method="HEAD", request_timeout=ANSWER_SECONDS, raise_error=False, follow_redirects=False
         )
     except (OSError, HTTPError):
         return False
+    finally:
+        client.close()
     return True

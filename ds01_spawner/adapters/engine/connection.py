@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,6 +17,7 @@ from ...errors import ConfigBroken, EngineUnavailable
 
 # Docker 28.2.
 _API_WITH_CDI_ALWAYS_ON = "1.50"
+_CPUS_SECONDS = 60
 ASK_ADMIN = "Please try again in a minute, and tell your admin if it stays so."
 
 
@@ -48,6 +50,7 @@ class Connection:
         self._lock = threading.Lock()
         self._network_lock = threading.Lock()
         self._client: docker.APIClient | None = None
+        self._cpus = (float("-inf"), 0)
 
     @property
     def client(self) -> docker.APIClient:
@@ -94,9 +97,16 @@ class Connection:
         )
 
     def cpus(self) -> int:
-        """Return how many CPUs the machine has; Docker refuses a container that asks for more."""
-        with translated("docker info"):
-            return int(self.client.info()["NCPU"])
+        """Return how many CPUs the machine has; Docker refuses a container that asks for more.
+
+        Docker looks at the whole machine for this answer, so it is good for a minute.
+        """
+        known_until, number = self._cpus
+        if time.monotonic() > known_until:
+            with translated("docker info"):
+                number = int(self.client.info()["NCPU"])
+            self._cpus = (time.monotonic() + _CPUS_SECONDS, number)
+        return number
 
     def ensure_network(self, name: str) -> str:
         """Make our bridge if it is not there, containers apart from each other; return its gateway."""
