@@ -12,48 +12,30 @@ until the last container is gone. `hubs.py` says what the two have in common.
 from __future__ import annotations
 
 import argparse
-import sys
-from dataclasses import dataclass, field
 from statistics import median
 
-from hubs import BenchError, Hub, two_hubs
-from report import describe_machine
+from hubs import OURS, STOCK, two_hubs
+from machine import main_guard
+from report import Times, alternate, describe_machine, tell
 
-ROUNDS = {1: 12, 8: 4, 32: 3}
+ROUNDS = {1: 15, 8: 5, 32: 4}
 GOALS = {1: 1.2, 32: 0.7}
 
 
-@dataclass(slots=True)
-class Times:
-    """What one Hub took for the rounds of one number of servers, in seconds."""
-
-    starts: list[float] = field(default_factory=list)
-    stops: list[float] = field(default_factory=list)
-
-
-def measure(hub: Hub, people: tuple[str, ...], times: Times) -> None:
-    """Let all people start and stop a server once."""
-    with hub.awake():
-        times.starts.append(hub.start_servers(people))
-        times.stops.append(hub.stop_servers(people))
-
-
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=float, default=1, help="times as many rounds as usual (1)")
     arguments = parser.parse_args()
     with two_hubs(max(ROUNDS)) as (stock, ours, lab):
-        print(describe_machine(lab.docker_host), flush=True)
-        for hub in (stock, ours):
-            measure(hub, lab.people, Times())
-        print("\n| servers at once | | DockerSpawner | DS01Spawner | times stock | goal |")
+        print(f"{describe_machine(lab.docker_host)}\n", flush=True)
+        # What the first start of each person costs is not measured.
+        alternate((stock, ours), lab.people, 1)
+        print(f"| servers at once | | {STOCK} | {OURS} | times stock | goal |")
         print("|---|---|---|---|---|---|")
         for servers, usual in ROUNDS.items():
-            found = {stock.label: Times(), ours.label: Times()}
-            for number in range(max(1, round(usual * arguments.rounds))):
-                for hub in (stock, ours) if number % 2 else (ours, stock):
-                    measure(hub, lab.people[:servers], found[hub.label])
-            print_rows(servers, found[stock.label], found[ours.label])
+            rounds = max(1, round(usual * arguments.rounds))
+            print_rows(servers, *alternate((stock, ours), lab.people[:servers], rounds))
+    return 0
 
 
 def print_rows(servers: int, stock: Times, ours: Times) -> None:
@@ -63,15 +45,5 @@ def print_rows(servers: int, stock: Times, ours: Times) -> None:
         print(f"| {servers} | {what} | {cells} | {goal} |", flush=True)
 
 
-def tell(seconds: list[float]) -> str:
-    """Return the median, and between what the rounds lay."""
-    return f"{median(seconds):.2f} s ({min(seconds):.2f} to {max(seconds):.2f})"
-
-
 if __name__ == "__main__":
-    try:
-        main()
-    except BenchError as exc:
-        sys.exit(f"spawn.py: {exc}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    main_guard(main)
