@@ -29,9 +29,8 @@ from traitlets import Callable as CallableTrait
 from traitlets.config import Config, LoggingConfigurable
 from traitlets.config.loader import JSONFileConfigLoader, PyFileConfigLoader
 
-from .adapters import nvml, processes
+from .adapters import box, nvml, processes
 from .adapters.accounts import find_account
-from .adapters.box import read_box
 from .adapters.build_logs import BuildLogs
 from .adapters.builder import PROXIES, Builder
 from .adapters.engine import DockerEngine
@@ -39,10 +38,10 @@ from .adapters.ledger import Ledger
 from .adapters.mounts import open_mounts
 from .adapters.site_files import read_catalog, read_limits
 from .catalog import SEARCH_PATHS
-from .core import Admin, BaseSupply, Core, Images, ImageStore, Leases, Offers, Upkeep
+from .core import Admin, BaseSupply, Core, Images, ImageStore, Leases, Lifetimes, Offers, Upkeep
 from .image import DEFAULT_BASE_PACKAGES, DEFAULT_BASE_SYSTEM_PACKAGES, DEFAULT_USE_CASES
 from .keeping import Bounds
-from .model import Account, Inventory
+from .model import Account, Inventory, SlotUse
 from .sizes import parse_bytes
 
 
@@ -306,7 +305,8 @@ class DS01(LoggingConfigurable):
         min=0.1,
         config=True,
         help="""How often the service looks at everything, besides what Docker's events tell it: reads the
-        GPUs, and compares ledger, Docker and Hub.""",
+        GPUs, compares ledger, Docker and Hub, and sees what servers do. An idle server is found so by several
+        of these looks in a row (`idle_detection_window` of the limits file).""",
     )
     inventory_max_age_seconds = Float(
         300,
@@ -386,7 +386,13 @@ class DS01(LoggingConfigurable):
         """Read the GPUs from where the settings say."""
         if self.inventory == "nvml":
             return nvml.read_inventory()
-        return read_box(Path(self.inventory))
+        return box.read_box(Path(self.inventory))
+
+    def read_uses(self) -> tuple[SlotUse, ...]:
+        """Read how each slot is used now."""
+        if self.inventory == "nvml":
+            return nvml.read_uses()
+        return box.read_uses(Path(self.inventory))
 
     @property
     def core(self) -> Core:
@@ -420,6 +426,14 @@ class DS01(LoggingConfigurable):
             longest_wait=timedelta(seconds=self.queue_timeout_seconds + 60),
             shared_containers_block=self.shared_containers_block,
         )
+        lifetimes = Lifetimes(
+            ledger=ledger,
+            engine=self.engine,
+            offers=offers,
+            leases=leases,
+            read_uses=self.read_uses,
+            interval=timedelta(seconds=self.service_interval_seconds),
+        )
         upkeep = Upkeep(
             ledger=ledger,
             engine=self.engine,
@@ -432,7 +446,13 @@ class DS01(LoggingConfigurable):
         images = self._images(ledger)
         store = self._image_store(ledger, images, offers)
         return Core(
-            offers=offers, images=images, image_store=store, leases=leases, upkeep=upkeep, admin=admin
+            offers=offers,
+            images=images,
+            image_store=store,
+            leases=leases,
+            lifetimes=lifetimes,
+            upkeep=upkeep,
+            admin=admin,
         )
 
     def _image_store(self, ledger: Ledger, images: Images, offers: Offers) -> ImageStore:

@@ -34,7 +34,7 @@ from pathlib import Path
 
 from ds01_spawner.errors import InventoryUnavailable
 from ds01_spawner.inventory import explain_gpu_error, explain_init_error, share_of
-from ds01_spawner.model import FULL_GPU, Gpu, Inventory, Slot, UnreadableGpu
+from ds01_spawner.model import FULL_GPU, Gpu, Inventory, Slot, SlotUse, UnreadableGpu
 
 _log = logging.getLogger(__name__)
 
@@ -94,11 +94,15 @@ _FORMS = {
 
 @dataclass(slots=True)
 class _Box:
-    """What was read so far: GPUs by index, every UUID that was given away, XIDs with their GPU's UUID."""
+    """What was read so far: GPUs by index, every UUID that was given away, XIDs with their GPU's UUID,
+    how many processes each UUID has, and how much each GPU is used, in percent, by its index.
+    """
 
     gpus: list[_Device] = field(default_factory=list)
     uuids: set[str] = field(default_factory=set)
     xids: list[tuple[str, int]] = field(default_factory=list)
+    processes: Counter[str] = field(default_factory=Counter)
+    utilisation: dict[int, int] = field(default_factory=dict)
     init_error: int = 0
 
 
@@ -116,6 +120,22 @@ class _Device:
 def read_box(path: Path) -> Inventory:
     """Read the box file at `path`; `simulated` is true. Raises InventoryUnavailable."""
     return _describe(_load(path))
+
+
+def read_uses(path: Path) -> tuple[SlotUse, ...]:
+    """Return how each slot of the box file at `path` is used. Raises InventoryUnavailable."""
+    box = _load(path)
+    return tuple(
+        SlotUse(
+            slot=slot.uuid,
+            profile=slot.profile,
+            processes=box.processes[slot.uuid],
+            utilisation_percent=box.utilisation.get(device.gpu.index, 0) if device.mig != "on" else None,
+        )
+        for device in box.gpus
+        if not device.is_lost
+        for slot in _list_slots(device)
+    )
 
 
 def parse_box(text: str) -> Inventory:
@@ -222,10 +242,14 @@ def _add_line(box: _Box, line: str) -> None:
         box.init_error = int(rest[0])
     elif kind == "xid":
         _add_xid(box, rest[0], int(rest[1]))
-    elif kind == "process" and rest[0] not in box.uuids:
-        raise ValueError(f"no GPU or MIG instance before this line is {rest[0]}")
-    elif kind == "util" and int(rest[0]) >= len(box.gpus):
-        raise ValueError(f"no GPU before this line is {rest[0]}")
+    elif kind == "process":
+        if rest[0] not in box.uuids:
+            raise ValueError(f"no GPU or MIG instance before this line is {rest[0]}")
+        box.processes[rest[0]] += 1
+    elif kind == "util":
+        if int(rest[0]) >= len(box.gpus):
+            raise ValueError(f"no GPU before this line is {rest[0]}")
+        box.utilisation[int(rest[0])] = int(values["gpu"])
 
 
 def _read_values(form: _Form, words: list[str]) -> Mapping[str, str]:

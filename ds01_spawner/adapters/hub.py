@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -29,13 +30,15 @@ class HubServer:
     """A server that the Hub thinks is there; the default one has the name "".
 
     `ready` is whether it can be used. Otherwise `pending` says what is under way: `spawn`, `stop`,
-    `check` (of whether it still runs, after a restart of the Hub) or `rename`.
+    `check` (of whether it still runs, after a restart of the Hub) or `rename`. `last_activity` is when
+    the Hub saw it used last, None for never.
     """
 
     user: str
     server: str
     ready: bool
     pending: str = ""
+    last_activity: datetime | None = None
 
 
 class HubClient:
@@ -66,6 +69,7 @@ class HubClient:
                     server=name,
                     ready=bool(server["ready"]),
                     pending=server["pending"] or "",
+                    last_activity=_read_time(server["last_activity"]),
                 )
                 for user in users
                 for name, server in user["servers"].items()
@@ -129,6 +133,10 @@ class HubClient:
                 )
         except requests.RequestException as exc:
             raise HubUnavailable(_UNAVAILABLE, detail=f"{method} {path}: {exc}") from exc
+
+
+def _read_time(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
 def _require_ok(answer: requests.Response) -> requests.Response:

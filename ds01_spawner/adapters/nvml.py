@@ -20,7 +20,7 @@ import pynvml
 
 from ds01_spawner.errors import InventoryUnavailable
 from ds01_spawner.inventory import explain_gpu_error, explain_init_error, share_of
-from ds01_spawner.model import FULL_GPU, Gpu, Inventory, Slot, UnreadableGpu
+from ds01_spawner.model import FULL_GPU, Gpu, Inventory, Slot, SlotUse, UnreadableGpu
 
 _log = logging.getLogger(__name__)
 
@@ -40,6 +40,15 @@ def read_inventory() -> Inventory:
     """
     with _open_nvml():
         return _read_all()
+
+
+def read_uses() -> tuple[SlotUse, ...]:
+    """Read how each slot is used now; None where a GPU or an instance gives no answer.
+
+    Raises InventoryUnavailable when NVML does not start or does not answer.
+    """
+    with _open_nvml():
+        return tuple(_read_all_uses())
 
 
 def listen_for_xids(on_xid: Callable[[str, int], None], *, stop: threading.Event) -> None:
@@ -161,6 +170,52 @@ def _read_instances(handle: _Handle, gpu: Gpu, gpu_memory_mib: int) -> Iterator[
             memory_mib=attributes.memorySizeMB,
             share=share_of(attributes.gpuInstanceSliceCount, places, attributes.memorySizeMB, gpu_memory_mib),
         )
+
+
+def _read_all_uses() -> Iterator[SlotUse]:
+    for index in range(pynvml.nvmlDeviceGetCount()):
+        try:
+            handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+            if _has_mig_on(handle):
+                yield from _read_instance_uses(handle)
+            else:
+                yield SlotUse(
+                    slot=pynvml.nvmlDeviceGetUUID(handle),
+                    profile=FULL_GPU,
+                    processes=_count_processes(handle),
+                    utilisation_percent=_read_utilisation(handle),
+                )
+        # A slot that is left out was not seen, and what was not seen is not idle.
+        except pynvml.NVMLError as exc:
+            _log.warning("how GPU %d is used is not seen: %s", index, explain_gpu_error(index, exc.value))
+
+
+def _read_instance_uses(handle: _Handle) -> Iterator[SlotUse]:
+    for place in range(pynvml.nvmlDeviceGetMaxMigDeviceCount(handle)):
+        try:
+            instance = pynvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, place)
+        except pynvml.NVMLError_NotFound:
+            continue
+        profile = _MIG_NAME.fullmatch(pynvml.nvmlDeviceGetName(instance))
+        yield SlotUse(
+            slot=pynvml.nvmlDeviceGetUUID(instance),
+            profile=profile[1] if profile else "",
+            processes=_count_processes(instance),
+        )
+
+
+def _count_processes(handle: _Handle) -> int | None:
+    try:
+        return len(pynvml.nvmlDeviceGetComputeRunningProcesses_v3(handle))
+    except pynvml.NVMLError:
+        return None
+
+
+def _read_utilisation(handle: _Handle) -> float | None:
+    try:
+        return float(pynvml.nvmlDeviceGetUtilizationRates(handle).gpu)
+    except pynvml.NVMLError:
+        return None
 
 
 def _register_gpus(events: _EventSet) -> dict[int, str]:

@@ -118,7 +118,8 @@ class Leases:
         """Return the lease to start a server with, or her place in the queue; ask again then.
 
         A held or still running container is taken up: a running one as it is, a stopped one only if its
-        fingerprint is the same, otherwise it is removed and its lease ends before a new one is made.
+        fingerprint is the same and its run time not over, otherwise it is removed and its lease ends before a
+        new one is made.
         `queue_limit` lowers how many may wait.
 
         Raises:
@@ -128,7 +129,8 @@ class Leases:
         live = self._ledger.find_live(start.user, start.server)
         if live is not None:
             container = self._own_container(live)
-            if container is not None and (container.is_running or live.fingerprint == start.fingerprint):
+            may_resume = live.fingerprint == start.fingerprint and not self._is_over(live)
+            if container is not None and (container.is_running or may_resume):
                 return Claim(lease=self._resume(live, container), container=container)
             left = self.settle(live.id, ended="it was started anew")
             if left is not None and left.state.is_live:
@@ -139,6 +141,9 @@ class Leases:
                 )
         limit = self._queue_limit if queue_limit is None else min(queue_limit, self._queue_limit)
         return self._reserve_or_wait(start, limit)
+
+    def _is_over(self, lease: Lease) -> bool:
+        return lease.runs_until is not None and lease.runs_until <= self.now()
 
     def _resume(self, lease: Lease, container: Container) -> Lease:
         if container.is_running or lease.state is not LeaseState.HELD:

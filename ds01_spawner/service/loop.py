@@ -13,7 +13,7 @@ from pathlib import Path
 from ..adapters import box, nvml
 from ..adapters.engine.events import watch
 from ..adapters.hub import HubClient
-from ..errors import DS01Error, RequestRefused
+from ..errors import DS01Error, HubUnavailable, RequestRefused
 from ..site import DS01
 from .images import tend_images
 
@@ -42,6 +42,7 @@ class Loop:
         self._has_looked = threading.Event()
         self._interval = timedelta(seconds=site.service_interval_seconds)
         self._read_slots_at = self._pruned_at = self._hub_asked_at = float("-inf")
+        self._servers_seen_at = float("-inf")
         self._asked: dict[int, float] = {}
         self._owes_hub = False
         self._xids: deque[tuple[str, int]] = deque()
@@ -79,6 +80,7 @@ class Loop:
             self._remove_left_tags,
             self._read_slots,
             self._ask_hub,
+            self._look_at_servers,
             self._prune,
         ):
             try:
@@ -112,6 +114,28 @@ class Loop:
         self._site.core.upkeep.refresh_slots()
         self._site.core.upkeep.refresh_reservations()
         self._read_slots_at = now
+
+    def _look_at_servers(self) -> None:
+        """Look at what running servers do, and warn or stop those whose time is over."""
+        if time.monotonic() < self._servers_seen_at + self._interval.total_seconds():
+            return
+        self._servers_seen_at = time.monotonic()
+        self._site.core.lifetimes.look(self._find_last_activity())
+
+    def _find_last_activity(self) -> dict[tuple[str, str], datetime] | None:
+        """Return when the Hub saw each server used last, None if it cannot be asked."""
+        if self._hub is None:
+            return None
+        try:
+            servers = self._hub.servers()
+        except HubUnavailable as exc:
+            log.warning("nobody is idle while the Hub does not answer: %s", exc.detail)
+            return None
+        return {
+            (self._site.log_in_as(one.user), one.server): one.last_activity
+            for one in servers
+            if one.last_activity is not None
+        }
 
     def _prune(self) -> None:
         if time.monotonic() >= self._pruned_at + _PRUNE_SECONDS:

@@ -7,7 +7,7 @@ import logging
 import tarfile
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +16,8 @@ import docker.errors
 from ... import mlc
 from ...errors import EngineUnavailable
 from ...model import RUNNING_STATES, Container
+from ...templating import template_directory
+from .activity import ActivityCalls
 from .connection import translated
 from .disk import DiskCalls
 from .pulls import PullCalls
@@ -41,7 +43,7 @@ class File:
     mode: int = 0o644
 
 
-class DockerEngine(DiskCalls, PullCalls):
+class DockerEngine(ActivityCalls, DiskCalls, PullCalls):
     """Docker, with all that is asked of it."""
 
     def __init__(self, **kwargs: Any) -> None:
@@ -147,11 +149,26 @@ class DockerEngine(DiskCalls, PullCalls):
     def stop_with_words(self, container_id: str, words: str, *, grace_seconds: int = 10) -> None:
         """Tell who works in a container, then stop it. Gone already is fine."""
         self.tell(container_id, words)
+        self.stop(container_id, grace_seconds=grace_seconds)
+
+    def stop(self, container_id: str, *, grace_seconds: int = 10) -> None:
+        """Stop a container: SIGTERM to its init, SIGKILL to all after the grace. Gone already is fine."""
         try:
             with translated("stopping the container"):
                 self.client.stop(container_id, timeout=grace_seconds)
         except docker.errors.NotFound:
             log.debug("the container %s has gone already", container_id[:12])
+
+    def end_programs(self, container_id: str, *, grace_seconds: int) -> None:
+        """Ask all programs in a container to end, but for its server, and wait so long for them.
+
+        That they cannot be asked is in the log, and no error: a stop follows.
+        """
+        script = (template_directory() / "end_programs.sh").read_text(encoding="utf-8")
+        try:
+            self._run_inside(container_id, ["/bin/sh", "-c", script], seconds=grace_seconds)
+        except (docker.errors.NotFound, EngineUnavailable) as exc:
+            log.warning("no program in the container %s was asked to end: %s", container_id[:12], exc)
 
     def tell(self, container_id: str, words: str) -> None:
         """Write `words` to the terminals that are open in a container.
@@ -165,12 +182,15 @@ class DockerEngine(DiskCalls, PullCalls):
             log.warning("nobody in the container %s was told: %s", container_id[:12], exc)
 
     def _say(self, container_id: str, words: str) -> None:
+        self._run_inside(container_id, ["/bin/sh", "-c", _SAY, "say", words], seconds=_WORDS_SECONDS)
+
+    def _run_inside(self, container_id: str, command: Sequence[str], *, seconds: float) -> None:
+        """Run a command in a container as its own user, and wait for its end, at most so long."""
         # Not as root: the shell is the image's, so perhaps hers, and could leave a setuid program in a mount.
-        with translated("writing to the terminals of the container"):
-            command = ["/bin/sh", "-c", _SAY, "say", words]
-            made = self.client.exec_create(container_id, command, workdir="/")
+        with translated("running a command in the container"):
+            made = self.client.exec_create(container_id, list(command), workdir="/")
             self.client.exec_start(made["Id"], detach=True)
-            deadline = time.monotonic() + _WORDS_SECONDS
+            deadline = time.monotonic() + seconds
             while self.client.exec_inspect(made["Id"])["Running"] and time.monotonic() < deadline:
                 time.sleep(0.05)
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any
 
 import docker.errors
@@ -15,14 +14,13 @@ from docker.utils import version_gte
 from ...errors import EngineUnavailable
 from .connection import ASK_ADMIN, translated
 from .images import ImageCalls
+from .times import read_time
 
 log = logging.getLogger(__name__)
 
 # Docker 28.0, where `keep-storage` got another name.
 _API_WITH_RESERVED_SPACE = "1.48"
 _SLOW_SECONDS = 600
-# Nanoseconds, which Python does not read.
-_FRACTION = re.compile(r"(\.\d{1,6})\d*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,12 +74,12 @@ class DiskCalls(ImageCalls):
                 found = self.client.inspect_image(image_id)
         except docker.errors.NotFound:
             return None
-        made_at = _read_time(found["Created"])
+        made_at = read_time(found["Created"])
         tagged_at = (found.get("Metadata") or {}).get("LastTagTime")
         return ImageNames(
             names=tuple(found["RepoTags"] or ()),
             made_at=made_at,
-            tagged_at=_read_time(tagged_at) if tagged_at else made_at,
+            tagged_at=read_time(tagged_at) if tagged_at else made_at,
         )
 
     def container_images(self) -> tuple[ContainerImage, ...]:
@@ -138,8 +136,3 @@ def read_usage(found: Mapping[str, Any]) -> DiskUsage:
         sizes={row["Id"]: (row["Size"], max(0, row["SharedSize"])) for row in images},
         build_cache=sum(row["Size"] for row in cache if not row["Shared"]),
     )
-
-
-def _read_time(text: str) -> datetime:
-    found = datetime.fromisoformat(_FRACTION.sub(r"\1", text).replace("Z", "+00:00"))
-    return found.astimezone(timezone.utc)

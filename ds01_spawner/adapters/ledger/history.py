@@ -8,7 +8,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from ...model import Event
-from ..migrations.schema import builds, image_uses, lease_events, lease_slots, leases
+from ..migrations.schema import builds, image_uses, lease_events, lease_slots, leases, watches
 from .store import Store
 
 
@@ -59,6 +59,7 @@ class History(Store):
                     (lease_events.c.at < before) | lease_events.c.lease_id.in_(ended)
                 )
             )
+            connection.execute(sa.delete(watches).where(watches.c.lease_id.in_(ended)))
             connection.execute(sa.delete(lease_slots).where(lease_slots.c.lease_id.in_(ended)))
             connection.execute(sa.delete(builds).where(builds.c.ended_at < before))
             connection.execute(sa.delete(image_uses).where(image_uses.c.last_used_at < before))

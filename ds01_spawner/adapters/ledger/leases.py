@@ -21,6 +21,7 @@ from .images import ImageRows
 from .pool import PoolRows, read_view
 from .queue import QueueRows, drop_place, take_place
 from .store import insert_event
+from .watches import WatchRows
 
 _SECOND = (
     "This server is already starting or running, or its container is kept after a stop. "
@@ -29,7 +30,7 @@ _SECOND = (
 _ENDED = "This server's hold on its GPU and its container has ended. Start the server again."
 
 
-class Ledger(PoolRows, QueueRows, ImageRows, History):
+class Ledger(PoolRows, QueueRows, ImageRows, WatchRows, History):
     """The whole ledger; see `store.Store` for how it is opened and what every method may raise."""
 
     def reserve(

@@ -249,6 +249,14 @@ image_uses = sa.Table(
     sa.Column("last_used_at", UtcDateTime, nullable=False),
 )
 
+watches = sa.Table(
+    "watches",
+    metadata,
+    sa.Column("lease_id", sa.Integer, sa.ForeignKey("leases.id"), primary_key=True),
+    sa.Column("watch", sa.JSON, nullable=False),
+    sa.Column("time_left", sa.JSON, nullable=False),
+)
+
 IS_LIVE = leases.c.state != sa.literal_column("'released'")
 
 
