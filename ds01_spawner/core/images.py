@@ -22,6 +22,7 @@ from ..errors import (
     RegistryUnavailable,
     RequestRefused,
 )
+from ..metrics import BUILD_STEPS, BUILDS
 from ..model import BaseImage, BuildOutcome, BuildRecord, BuiltImage, ImageSpec, ImageUse, ServerRequest
 from ..templating import read_dockerfile
 from .bases import BaseSupply
@@ -211,6 +212,9 @@ class Images:
         reused = sum(step.state == "cached" for step in steps)
         record = replace(started, ended_at=self._now(), steps=len(steps), reused=reused)
         log.info("build of %s on %s: %s", record.tag, record.base, record.outcome.value)
+        BUILDS.labels(record.outcome.value).observe(record.duration.total_seconds())
+        BUILD_STEPS.labels("reused").inc(reused)
+        BUILD_STEPS.labels("run").inc(len(steps) - reused)
         try:
             self._ledger.write_build(record)
         except LedgerUnavailable as exc:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from .. import allocator, mlc, reconcile
 from ..errors import DS01Error, InventoryUnavailable
 from ..inventory import explain_xid, keep_unreadable
+from ..metrics import REPAIRS
 from ..model import ALL_DEVICES, LOCAL_NODE, Container, Inventory, Lease, LeaseState, Mark, MarkKind
 from ..reconcile import Action, Repair
 from .leases import Leases
@@ -94,11 +95,11 @@ class Upkeep:
             self._try(f"lease {lease_id}", partial(self._mend, lease_id))
         for repair in repairs:
             if repair.action is Action.REMOVE and repair.lease_id is None:
-                self._try(
-                    f"container {repair.container_id}", partial(self._engine.remove, repair.container_id)
-                )
-            elif repair.entry_id is not None:
-                self._ledger.leave_queue_by_id(repair.entry_id, self._leases.now(), repair.why)
+                self._try(f"container {repair.container_id}", partial(self._remove_stray, repair))
+            elif repair.entry_id is not None and self._ledger.leave_queue_by_id(
+                repair.entry_id, self._leases.now(), repair.why
+            ):
+                REPAIRS.labels(repair.action.value).inc()
         # Not as it was planned: a container that could not be removed still uses its slots.
         late = self._plan_marks() if lease_ids else repairs
         self._mark_all(late, Action.MARK)
@@ -146,10 +147,16 @@ class Upkeep:
             return
         self._leases.remove_left_overs(lease)
 
+    def _remove_stray(self, repair: Repair) -> None:
+        self._engine.remove(repair.container_id)
+        REPAIRS.labels(repair.action.value).inc()
+
     def _mark(self, repair: Repair, mark: Mark) -> None:
         if repair.action is Action.UNMARK:
-            self._ledger.unmark(mark, self._leases.now(), why=repair.why)
+            if self._ledger.unmark(mark, self._leases.now(), why=repair.why):
+                REPAIRS.labels(repair.action.value).inc()
         elif self._ledger.mark(mark):
+            REPAIRS.labels(repair.action.value).inc()
             log.warning("slot %s is %s: %s", mark.slot, mark.kind.value, repair.why)
             if mark.kind is MarkKind.CONTESTED:
                 self._tell_contestants(mark)

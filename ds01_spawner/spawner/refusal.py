@@ -7,6 +7,7 @@ from html import escape
 from jupyterhub.spawner import SpawnException
 
 from ..errors import BuildFailed, DS01Error, RequestRefused
+from ..metrics import REFUSALS, Asked
 from ..templating import environment
 
 
@@ -27,6 +28,7 @@ class SpawnRefused(SpawnException):  # type: ignore[misc]
             message_html=escape(error.message),
             status_code=error.status_code,
         )
+        REFUSALS.labels(Asked.START.value, error.reason).inc()
         self._html = _show_build(error) if isinstance(error, BuildFailed) and error.lines else None
 
     @property

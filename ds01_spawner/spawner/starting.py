@@ -14,6 +14,7 @@ from .. import mlc
 from ..buildlog import sum_up
 from ..core.leases import Claim, Start
 from ..errors import ServerEnded
+from ..metrics import START_IMAGES, SpawnStep, timed
 from ..model import BuiltImage
 from . import assembly
 from .pools import result_of
@@ -105,6 +106,7 @@ class StartSteps(Waiting):
         self.object_name = prepared.container_name
         self.object_id = container.id if container else ""
 
+    @timed(SpawnStep.IMAGE)
     async def _ensure_image(self, prepared: assembly.Prepared) -> BuiltImage:
         images = self.site.core.images
         image = await self._call(images.find, prepared.base, prepared.request)
@@ -114,10 +116,12 @@ class StartSteps(Waiting):
                 image = await result_of(build.future)
             finally:
                 images.leave(build, self.tell)
+        START_IMAGES.labels("found" if image.build is None else "built").inc()
         self.tell(describe_image(image), 65)
         await self._call(images.note_use, image, self._login)
         return image
 
+    @timed(SpawnStep.ANSWER)
     async def _await_jupyter(self, ip: str, port: int) -> None:
         """Return when the server answers; one that ends, or never does, says why."""
         loop = asyncio.get_running_loop()
@@ -195,6 +199,7 @@ class StartSteps(Waiting):
             return None
         return found
 
+    @timed(SpawnStep.CREATE)
     async def create_object(self) -> dict[str, str]:
         """Create the container of our lease, give it its identity, and return its id."""
         lease, engine = self._claim.lease, self.site.engine
@@ -226,6 +231,7 @@ class StartSteps(Waiting):
         found: dict[str, Any] = await value if inspect.isawaitable(value) else value
         return found
 
+    @timed(SpawnStep.START)
     async def start_object(self) -> None:
         """Start it, after her directories were opened once more: they may have been swapped."""
         assert self._prepared is not None

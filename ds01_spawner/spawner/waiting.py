@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from ..core.leases import Claim, Place, Start
 from ..errors import SiteBroken, WaitedTooLong
+from ..metrics import SpawnStep, timed, timing_wait
 from .options import StudentOptions
 
 # How often a spawn that waits looks whether anything changed, and how often it asks although nothing did.
@@ -22,6 +23,7 @@ class Waiting(StudentOptions):
         if self._progress is not None:
             self._progress.tell(message, percent=percent)
 
+    @timed(SpawnStep.QUEUE)
     async def _wait_for_claim(self, start: Start) -> Claim:
         """Return the lease as soon as it is her turn.
 
@@ -33,7 +35,10 @@ class Waiting(StudentOptions):
         await self._call(core.upkeep.reconcile)
         try:
             answer = await self._call(core.leases.claim, start, queue_limit=self._most_waiting())
-            return answer if isinstance(answer, Claim) else await self._wait(start, answer)
+            if isinstance(answer, Claim):
+                return answer
+            with timing_wait(start.request.gpu_profile):
+                return await self._wait(start, answer)
         except BaseException:
             # At once; a place that a cancelled claim takes after this is given up by `stop`.
             self._submit(core.leases.leave_queue, start.container_name, GIVEN_UP)
