@@ -38,7 +38,7 @@ from .adapters.ledger import Ledger
 from .adapters.mounts import open_mounts
 from .adapters.site_files import read_catalog, read_limits
 from .catalog import SEARCH_PATHS
-from .core import Admin, BaseSupply, Core, Images, ImageStore, Leases, Lifetimes, Offers, Upkeep
+from .core import Admin, BaseSupply, Core, Images, ImageStore, Leases, Lifetimes, Offers, Servers, Upkeep
 from .image import DEFAULT_BASE_PACKAGES, DEFAULT_BASE_SYSTEM_PACKAGES, DEFAULT_USE_CASES
 from .keeping import Bounds
 from .model import Account, Inventory, SlotUse
@@ -300,6 +300,14 @@ class DS01(LoggingConfigurable):
         help="""Where the service is found on this machine. A lock beside it (`.lock`) keeps two services
         from running at once; its folder is made if missing.""",
     )
+    service_url = Unicode(
+        "",
+        config=True,
+        help="""Where the service answers HTTP when the Hub does not start it, such as
+        `http://127.0.0.1:10101`; give the Hub the same as the `url` of the service `ds01`. Empty: not at all,
+        and there is no JSON, no extension and no `metrics` of the service. One that the Hub starts takes its
+        `url` from there. See docs/service.md.""",
+    )
     service_interval_seconds = Float(
         60,
         min=0.1,
@@ -451,6 +459,7 @@ class DS01(LoggingConfigurable):
             image_store=store,
             leases=leases,
             lifetimes=lifetimes,
+            servers=Servers(ledger=ledger, offers=offers, leases=leases, lifetimes=lifetimes),
             upkeep=upkeep,
             admin=admin,
         )

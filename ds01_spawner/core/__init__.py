@@ -1,9 +1,10 @@
 """The use cases, synchronous: what is free, the image, the lease, and how it ends.
 
-`Core` is made of seven parts, each with the adapters it needs by constructor: `Offers` (what she may
+`Core` is made of eight parts, each with the adapters it needs by constructor: `Offers` (what she may
 have), `Images` (resolve and build), `ImageStore` (list, remove and prune what was built), `Leases` (reserve,
-activate, settle), `Lifetimes` (watch running servers, warn, extend and end them), `Upkeep` (reconcile, read
-the GPUs), `Admin` (look, allocate, release, drain). None of them awaits.
+activate, settle), `Lifetimes` (watch running servers, warn, extend and end them), `Servers` (what
+people see of them), `Upkeep` (reconcile, read the GPUs), `Admin` (look, allocate, release, drain). None of
+them awaits.
 """
 
 from __future__ import annotations
@@ -17,19 +18,32 @@ from .images import Images
 from .leases import Leases
 from .lifetimes import Lifetimes
 from .offers import Offers
+from .servers import Servers
 from .upkeep import Upkeep
 
-__all__ = ["Admin", "BaseSupply", "Core", "ImageStore", "Images", "Leases", "Lifetimes", "Offers", "Upkeep"]
+__all__ = [
+    "Admin",
+    "BaseSupply",
+    "Core",
+    "ImageStore",
+    "Images",
+    "Leases",
+    "Lifetimes",
+    "Offers",
+    "Servers",
+    "Upkeep",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Core:
-    """The seven parts, for whoever serves people: the spawner, the service, the command line."""
+    """The eight parts, for whoever serves people: the spawner, the service, the command line."""
 
     offers: Offers
     images: Images
     image_store: ImageStore
     leases: Leases
     lifetimes: Lifetimes
+    servers: Servers
     upkeep: Upkeep
     admin: Admin

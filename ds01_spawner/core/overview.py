@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from .. import allocator
 from ..allocator import PoolView, SlotStatus
 from ..errors import InventoryUnavailable
-from ..model import Event, Holdings, Lease, Limits, QueueEntry, Reservation, Slot
+from ..model import Event, Holdings, Lease, Limits, Mark, QueueEntry, Reservation, Slot
 from .leases import Leases
 from .offers import Offers
 
@@ -38,6 +38,18 @@ class Overview:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Census:
+    """All that is counted, as of `at`; `inventory_age` is None where nobody has ever looked at the GPUs."""
+
+    at: datetime
+    slots: tuple[SlotStatus, ...]
+    leases: tuple[Lease, ...]
+    marks: tuple[Mark, ...]
+    queue: tuple[QueueEntry, ...]
+    inventory_age: timedelta | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Person:
     """What one user has, may have, waits for, and is to have; `queue_length` counts everybody's places."""
 
@@ -62,20 +74,29 @@ class Inspector:
     def overview(self) -> Overview:
         """Return every slot with its state, and who waits; what was known stays so without NVML."""
         now, view = self._leases.now(), self._ledger.view("")
-        states = allocator.slot_states(
-            view.slots,
-            self._ledger.live_leases(),
-            view.marks,
-            view.reservations,
-            now,
-            known=self._ledger.known_slots(),
-        )
+        states = self._states(view, self._ledger.live_leases(), now)
         problem = None
         try:
             self._offers.inventory()
         except InventoryUnavailable as exc:
             problem = exc
         return Overview(at=now, slots=states, queue=_forecast(view, now), problem=problem)
+
+    def census(self) -> Census:
+        """Return what there is now, for who counts it often: it asks nothing but the ledger."""
+        now, view, live = self._leases.now(), self._ledger.view(""), self._ledger.live_leases()
+        return Census(
+            at=now,
+            slots=self._states(view, live, now),
+            leases=live,
+            marks=view.marks,
+            queue=view.queue,
+            inventory_age=self._ledger.inventory_age(now),
+        )
+
+    def _states(self, view: PoolView, live: tuple[Lease, ...], now: datetime) -> tuple[SlotStatus, ...]:
+        known = self._ledger.known_slots()
+        return allocator.slot_states(view.slots, live, view.marks, view.reservations, now, known=known)
 
     def person(self, user: str, hub_groups: Iterable[str] = ()) -> Person:
         """Return where a user stands; without `hub_groups` those count that her leases were made under."""
@@ -110,6 +131,12 @@ class Inspector:
     def queue(self) -> tuple[QueueEntry, ...]:
         """Return who waits, the first to be served first."""
         return self._ledger.queue()
+
+
+def is_allocated(lease: Lease) -> bool:
+    """Whether an admin gave the slots to somebody without a server."""
+    # No server of the Hub can have such a name.
+    return lease.server.startswith("#")
 
 
 def _forecast(view: PoolView, now: datetime, user: str = "") -> tuple[Waiting, ...]:

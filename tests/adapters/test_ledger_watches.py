@@ -64,11 +64,13 @@ def test_a_lease_that_has_ended_is_watched_no_more(ledger: Ledger) -> None:
 
 def test_an_extension_moves_the_end_is_remembered_and_stands_in_the_history(ledger: Ledger) -> None:
     lease = lease_of(ledger)
-    ledger.watch(lease.id, lambda _lease, _watch: (replace(WATCH, extensions=()), LEFT))
+    shown = replace(LEFT, warnings=WATCH.notices)
+    ledger.watch(lease.id, lambda _lease, _watch: (replace(WATCH, extensions=()), shown))
     assert ledger.extend(lease.id, lambda _lease, _watch: EXTENSION) == EXTENSION
     extended = ledger.lease(lease.id)
     assert extended is not None
     assert extended.runs_until == EXTENSION.until
+    # That of idleness holds on, that of the run time was about the old end.
     assert ledger.watches()[lease.id] == (WATCH, replace(LEFT, run_until=EXTENSION.until))
     assert [(one.kind, one.who) for one in ledger.history()][-1] == ("extended", "ada")
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from pydantic import TypeAdapter
 
 from ...errors import RequestRefused
-from ...model import Extension, Lease, TimeLeft, Watch
+from ...model import Cause, Extension, Lease, TimeLeft, Watch
 from ..migrations import statements
 from ..migrations.schema import IS_LIVE, leases, watches
 from ..migrations.statements import read_leases
@@ -52,7 +52,10 @@ class WatchRows(Store):
             values = {"runs_until": extension.until}
             connection.execute(sa.update(leases).where(leases.c.id == lease_id).values(values))
             watch = replace(watch, extensions=(*watch.extensions, extension))
-            _write_watch(connection, lease_id, watch, replace(left, run_until=extension.until))
+            # What was said of the old end holds no more.
+            warnings = tuple(notice for notice in left.warnings if notice.cause is not Cause.RUN_TIME)
+            left = replace(left, run_until=extension.until, warnings=warnings)
+            _write_watch(connection, lease_id, watch, left)
             why = f"until {extension.until.isoformat(timespec='minutes')}, asked for by {extension.who}"
             insert_event(connection, lease_id, extension.at, "extended", lease.user, why)
             return extension
