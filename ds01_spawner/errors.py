@@ -12,6 +12,7 @@ DS01Error                     base; `str(error)` is for the student, `detail` fo
 ├── NameTaken                 409: a container of that name exists that we did not make
 ├── AccountRefused            403: the user has no usable account on this machine
 ├── ServerEnded               400: Jupyter ended before it answered
+├── WrongDevices              503: the server saw other GPUs than were leased for it
 ├── ImageFailed               503: the image could not be resolved or built
 │   ├── UnknownFramework      400: the catalog has nothing under that name
 │   ├── RegistryUnavailable   503: the registry of base images does not answer
@@ -129,6 +130,13 @@ class ServerEnded(DS01Error):
 
     reason = "server-ended"
     status_code = 400
+
+
+class WrongDevices(DS01Error):
+    """The container ran and saw other GPUs than were leased for it, so it was stopped."""
+
+    reason = "self-test"
+    status_code = 503
 
 
 class ImageFailed(DS01Error):

@@ -32,6 +32,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
+from ds01_spawner.devices import name_capability_node, name_gpu_node
 from ds01_spawner.errors import InventoryUnavailable
 from ds01_spawner.inventory import explain_gpu_error, explain_init_error, share_of
 from ds01_spawner.model import FULL_GPU, Gpu, Inventory, Slot, SlotUse, UnreadableGpu
@@ -309,7 +310,15 @@ def _add_instance(box: _Box, place: str, values: Mapping[str, str]) -> None:
         gpu_name=device.gpu.name,
         memory_mib=memory_mib,
         share=share_of(int(values["slices"]), device.max_mig, memory_mib, device.memory_mib),
+        device_nodes=_name_nodes(gpu_index, int(values["gi"]), int(values["ci"])),
     )
+
+
+def _name_nodes(gpu: int, gpu_instance: int, compute_instance: int) -> tuple[str, ...]:
+    """Return the nodes of a MIG instance; its capabilities are numbered as by NVIDIA's open driver."""
+    first = 3 + 135 * gpu + 9 * gpu_instance
+    capabilities = (first, first + 1 + compute_instance)
+    return (name_gpu_node(gpu), *map(name_capability_node, capabilities))
 
 
 def _add_xid(box: _Box, uuid: str, xid: int) -> None:
@@ -336,5 +345,6 @@ def _list_slots(device: _Device) -> list[Slot]:
         gpu_name=device.gpu.name,
         memory_mib=device.memory_mib,
         share=Fraction(1),
+        device_nodes=(name_gpu_node(device.gpu.index),),
     )
     return [full]

@@ -15,9 +15,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
+from pathlib import Path
 
 import pynvml
 
+from ds01_spawner.devices import name_capability_node, name_gpu_node
 from ds01_spawner.errors import InventoryUnavailable
 from ds01_spawner.inventory import explain_gpu_error, explain_init_error, share_of
 from ds01_spawner.model import FULL_GPU, Gpu, Inventory, Slot, SlotUse, UnreadableGpu
@@ -31,15 +33,18 @@ _EventSet = object
 _MIB = 2**20
 _WAIT_MILLISECONDS = 1000
 _MIG_NAME = re.compile(r".* MIG (\S+)")
+_CAPABILITY_MINOR = re.compile(r"^DeviceFileMinor: *(\d+)$", re.MULTILINE)
+CAPABILITIES = Path("/proc/driver/nvidia/capabilities")
+"""Where the driver tells the numbers of the nodes that a MIG instance needs besides its GPU's."""
 
 
-def read_inventory() -> Inventory:
+def read_inventory(capabilities: Path = CAPABILITIES) -> Inventory:
     """Read every GPU and its slots: one per MIG instance where MIG is on, else one `full`.
 
     Raises InventoryUnavailable when NVML does not start or does not answer.
     """
     with _open_nvml():
-        return _read_all()
+        return _read_all(capabilities)
 
 
 def read_uses() -> tuple[SlotUse, ...]:
@@ -90,7 +95,7 @@ def _open_nvml() -> Iterator[None]:
         pynvml.nvmlShutdown()
 
 
-def _read_all() -> Inventory:
+def _read_all(capabilities: Path) -> Inventory:
     gpus: list[Gpu] = []
     slots: list[Slot] = []
     unreadable: list[UnreadableGpu] = []
@@ -100,7 +105,7 @@ def _read_all() -> Inventory:
             handle = pynvml.nvmlDeviceGetHandleByIndex(index)
             uuid = pynvml.nvmlDeviceGetUUID(handle)
             gpu = _read_gpu(handle, index, uuid)
-            found = list(_read_slots(handle, gpu))
+            found = list(_read_slots(handle, gpu, capabilities))
         # A GPU that fell off the bus must not take the others' slots with it.
         except pynvml.NVMLError as exc:
             why = explain_gpu_error(index, exc.value)
@@ -124,10 +129,10 @@ def _read_gpu(handle: _Handle, index: int, uuid: str) -> Gpu:
     )
 
 
-def _read_slots(handle: _Handle, gpu: Gpu) -> Iterator[Slot]:
+def _read_slots(handle: _Handle, gpu: Gpu, capabilities: Path) -> Iterator[Slot]:
     memory_mib = pynvml.nvmlDeviceGetMemoryInfo(handle).total // _MIB
     if _has_mig_on(handle):
-        yield from _read_instances(handle, gpu, memory_mib)
+        yield from _read_instances(handle, gpu, memory_mib, capabilities)
     else:
         yield Slot(
             uuid=gpu.uuid,
@@ -137,6 +142,7 @@ def _read_slots(handle: _Handle, gpu: Gpu) -> Iterator[Slot]:
             gpu_name=gpu.name,
             memory_mib=memory_mib,
             share=Fraction(1),
+            device_nodes=_name_nodes(handle),
         )
 
 
@@ -148,7 +154,7 @@ def _has_mig_on(handle: _Handle) -> bool:
     return bool(current == pynvml.NVML_DEVICE_MIG_ENABLE)
 
 
-def _read_instances(handle: _Handle, gpu: Gpu, gpu_memory_mib: int) -> Iterator[Slot]:
+def _read_instances(handle: _Handle, gpu: Gpu, gpu_memory_mib: int, capabilities: Path) -> Iterator[Slot]:
     """Yield the GPU's MIG instances. Their places can be sparse: an empty one says nothing of the next."""
     places = pynvml.nvmlDeviceGetMaxMigDeviceCount(handle)
     for place in range(places):
@@ -169,7 +175,39 @@ def _read_instances(handle: _Handle, gpu: Gpu, gpu_memory_mib: int) -> Iterator[
             gpu_name=gpu.name,
             memory_mib=attributes.memorySizeMB,
             share=share_of(attributes.gpuInstanceSliceCount, places, attributes.memorySizeMB, gpu_memory_mib),
+            device_nodes=(*_name_nodes(handle), *_name_capabilities(handle, instance, capabilities)),
         )
+
+
+def _name_nodes(handle: _Handle) -> tuple[str, ...]:
+    """Return the GPU's own node; none where it has no number."""
+    minor = _read_minor(handle)
+    return () if minor is None else (name_gpu_node(minor),)
+
+
+def _name_capabilities(handle: _Handle, instance: _Handle, capabilities: Path) -> tuple[str, ...]:
+    """Return the nodes of a MIG instance's two capabilities; none where the driver does not tell them."""
+    gpu_instance = (
+        capabilities / f"gpu{_read_minor(handle)}/mig/gi{pynvml.nvmlDeviceGetGpuInstanceId(instance)}"
+    )
+    compute_instance = gpu_instance / f"ci{pynvml.nvmlDeviceGetComputeInstanceId(instance)}"
+    found = []
+    for folder in (gpu_instance, compute_instance):
+        try:
+            told = _CAPABILITY_MINOR.search((folder / "access").read_text())
+        except OSError:
+            told = None
+        if told is None:
+            return ()
+        found.append(name_capability_node(int(told[1])))
+    return tuple(found)
+
+
+def _read_minor(handle: _Handle) -> int | None:
+    try:
+        return int(pynvml.nvmlDeviceGetMinorNumber(handle))
+    except pynvml.NVMLError_NotSupported:
+        return None
 
 
 def _read_all_uses() -> Iterator[SlotUse]:

@@ -27,6 +27,8 @@ class Slot:
     `index` is what a person reads: `0` for a GPU, `0:1` for a MIG instance. `profile` is NVIDIA's
     spelling of the MIG profile (`1g.10gb`) or `full`. `gpu_uuid` is the physical GPU it lies on,
     its own UUID for a full GPU. `fault` says why it must not be handed out, empty when healthy.
+    `device_nodes` are the nodes in /dev that a container of it needs, as `devices` names them: its GPU's,
+    then those of a MIG instance's capabilities; what nobody could read is left out.
     """
 
     uuid: str
@@ -38,6 +40,18 @@ class Slot:
     share: Fraction
     node: str = LOCAL_NODE
     fault: str = ""
+    device_nodes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VisibleDevices:
+    """The device nodes of GPUs and MIG instances in a running container, as `devices` names them.
+
+    A `privileged` container has every node of the host.
+    """
+
+    nodes: frozenset[str]
+    privileged: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -130,7 +130,7 @@ def test_a_student_signs_in_posts_the_form_works_on_her_slice_and_stops(hub: Hub
     assert lease.container_id == inspected["Id"]
     check_outside(inspected, hub, person, lease.slots[0], lease.nonce)
     device_nodes = hub.lab.device_nodes(lease.slots)
-    assert len(device_nodes) == 2
+    assert len(device_nodes) == 3
     check_inside(json.loads(student.run(LOOK_AROUND)), person, device_nodes)
     written = person.workspace / "from-inside"
     assert written.read_text() == "written in the container"

@@ -24,8 +24,8 @@ mig 0:4 uuid=MIG-four profile=2g.20gb gi=3 ci=0 slices=2 memory_mib=19968
 gpu 1 uuid=GPU-whole {H100} mig=off
 """
 NODES = {
-    "MIG-one": ["/dev/nvidia-caps/nvidia-cap2", "/dev/nvidia0"],
-    "MIG-four": ["/dev/nvidia-caps/nvidia-cap5", "/dev/nvidia0"],
+    "MIG-one": ["/dev/nvidia-caps/nvidia-cap66", "/dev/nvidia-caps/nvidia-cap67", "/dev/nvidia0"],
+    "MIG-four": ["/dev/nvidia-caps/nvidia-cap30", "/dev/nvidia-caps/nvidia-cap31", "/dev/nvidia0"],
     "GPU-whole": ["/dev/nvidia1"],
 }
 HIDE_DEV = 'mount -t tmpfs none "$1" && echo ready && exec sleep infinity'

@@ -7,6 +7,7 @@ The nodes need no driver and no node on the host: type, major and minor are in t
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 from ds01_spawner.adapters.box import read_box
@@ -16,7 +17,6 @@ KIND = "nvidia.com/gpu"
 SPEC = "simulated-nvidia.json"
 GPU_MAJOR = 195
 CAPS_MAJOR = 235
-CAPS_PER_GPU = 16
 
 
 def write_cdi_spec(box_path: Path, directory: Path) -> Path:
@@ -50,14 +50,19 @@ def write_cdi_spec(box_path: Path, directory: Path) -> Path:
 
 
 def list_nodes(slot: Slot) -> list[dict[str, object]]:
-    """Return one slot's CDI device nodes: its GPU's, and for a MIG instance a capability of its own."""
-    gpu, _, place = slot.index.partition(":")
-    nodes = [make_node(f"/dev/nvidia{gpu}", GPU_MAJOR, int(gpu))]
-    if place:
-        capability = 1 + int(gpu) * CAPS_PER_GPU + int(place)
-        nodes.append(make_node(f"/dev/nvidia-caps/nvidia-cap{capability}", CAPS_MAJOR, capability))
-    return nodes
+    """Return one slot's CDI device nodes: its GPU's, and those of a MIG instance's capabilities."""
+    return [make_node(name) for name in slot.device_nodes]
 
 
-def make_node(path: str, major: int, minor: int) -> dict[str, object]:
-    return {"path": path, "type": "c", "major": major, "minor": minor, "fileMode": 0o666, "permissions": "rw"}
+def make_node(name: str) -> dict[str, object]:
+    """Return the CDI device node of that name, as `devices` names it."""
+    kind, number = re.fullmatch(r"(\D+)(\d+)", name).groups()
+    folder, major = ("/dev/nvidia-caps", CAPS_MAJOR) if kind == "nvidia-cap" else ("/dev", GPU_MAJOR)
+    return {
+        "path": f"{folder}/{name}",
+        "type": "c",
+        "major": major,
+        "minor": int(number),
+        "fileMode": 0o666,
+        "permissions": "rw",
+    }

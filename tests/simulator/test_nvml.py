@@ -20,27 +20,35 @@ from .cdi import write_cdi_spec
 from .machine import A100, DEMO, run_python, write
 
 READ = """
-import pickle, sys
+import pathlib, pickle, sys
 from ds01_spawner.adapters.nvml import read_inventory
 from ds01_spawner.errors import InventoryUnavailable
 try:
-    answer = read_inventory()
+    answer = read_inventory(pathlib.Path({capabilities!r}))
 except InventoryUnavailable as exc:
     answer = exc.message
 sys.stdout.buffer.write(pickle.dumps(answer))
 """
 
 
-def read(library: Path, box: Path | None) -> Inventory | str:
-    answer = pickle.loads(run_python(READ, library, box))
+def read(library: Path, box: Path | None, capabilities: Path = Path("/nowhere")) -> Inventory | str:
+    code = READ.format(capabilities=str(capabilities))
+    answer = pickle.loads(run_python(code, library, box))
     assert isinstance(answer, Inventory | str)
     return answer
 
 
+def as_nvml_reads(box: Path) -> Inventory:
+    """Return what a box file says, without the capabilities, of which NVML knows nothing."""
+    found = read_box(box)
+    slots = tuple(replace(slot, device_nodes=slot.device_nodes[:1]) for slot in found.slots)
+    return replace(found, slots=slots, simulated=False)
+
+
 def test_the_demos_machine_reads_the_same_through_nvml_and_from_its_box_file(library: Path) -> None:
-    expected = read_box(DEMO)
+    expected = as_nvml_reads(DEMO)
     assert len(expected.slots) == 8
-    assert read(library, DEMO) == replace(expected, simulated=False)
+    assert read(library, DEMO) == expected
 
 
 def test_every_kind_of_gpu_reads_the_same_through_nvml_and_from_its_box_file(
@@ -64,7 +72,58 @@ def test_every_kind_of_gpu_reads_the_same_through_nvml_and_from_its_box_file(
     assert [slot.uuid for slot in inventory.slots] == ["MIG-early", "MIG-late", "GPU-d", "MIG-a30"]
     assert [gpu.index for gpu in inventory.gpus] == [0, 2, 3, 4]
     assert inventory.unreadable == (UnreadableGpu(index=1, why=explain_gpu_error(1, 15)),)
+    assert inventory == as_nvml_reads(box)
+
+
+# As NVIDIA's driver tells them in /proc/driver/nvidia/capabilities.
+CAPABILITIES = {
+    "gpu0/mig/gi1/access": 12,
+    "gpu0/mig/gi1/ci0/access": 13,
+    "gpu0/mig/gi7/access": 66,
+    "gpu0/mig/gi7/ci1/access": 68,
+    "gpu1/mig/gi0/access": 138,
+    "gpu1/mig/gi0/ci0/access": 139,
+}
+
+
+def test_the_nodes_of_an_instance_are_its_gpus_and_those_of_its_capabilities(
+    library: Path, tmp_path: Path
+) -> None:
+    for name, minor in CAPABILITIES.items():
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"DeviceFileMinor: {minor}\nDeviceFileMode: 256\nDeviceFileModify: 1\n")
+    box = write(
+        tmp_path / "box",
+        f"gpu 0 uuid=GPU-a {A100} mig=on",
+        "mig 0:0 uuid=MIG-a profile=4g.40gb gi=1 ci=0 slices=4 memory_mib=40448",
+        "mig 0:1 uuid=MIG-b profile=1g.10gb gi=7 ci=1 slices=1 memory_mib=9728",
+        f"gpu 1 uuid=GPU-b {A100} mig=on",
+        "mig 1:0 uuid=MIG-c profile=7g.80gb gi=0 ci=0 slices=7 memory_mib=80384",
+        f"gpu 2 uuid=GPU-c {A100} mig=off",
+    )
+    inventory = read(library, box, tmp_path)
     assert inventory == replace(read_box(box), simulated=False)
+    assert {slot.uuid: slot.device_nodes for slot in inventory.slots} == {
+        "MIG-a": ("nvidia0", "nvidia-cap12", "nvidia-cap13"),
+        "MIG-b": ("nvidia0", "nvidia-cap66", "nvidia-cap68"),
+        "MIG-c": ("nvidia1", "nvidia-cap138", "nvidia-cap139"),
+        "GPU-c": ("nvidia2",),
+    }
+
+
+@pytest.mark.parametrize("told", ["", "DeviceFileMode: 256\n"])
+def test_capabilities_that_are_not_told_whole_are_left_out(library: Path, tmp_path: Path, told: str) -> None:
+    folder = tmp_path / "gpu0/mig/gi7"
+    (folder / "ci0").mkdir(parents=True)
+    (folder / "access").write_text("DeviceFileMinor: 66\n")
+    (folder / "ci0" / "access").write_text(told)
+    box = write(
+        tmp_path / "box",
+        f"gpu 0 uuid=GPU-a {A100} mig=on",
+        "mig 0:1 uuid=MIG-a profile=1g.10gb gi=7 ci=0 slices=1 memory_mib=9728",
+    )
+    assert read(library, box, tmp_path) == as_nvml_reads(box)
 
 
 def test_a_gpu_whose_instances_make_no_sense_is_unreadable_by_its_uuid(library: Path, tmp_path: Path) -> None:
@@ -260,7 +319,7 @@ def test_every_function_of_the_header_is_in_the_library(library: Path) -> None:
     assert [name for name in names if not hasattr(loaded, name)] == []
 
 
-def test_a_cdi_spec_gives_each_slot_its_gpus_node_and_a_capability_of_its_own(tmp_path: Path) -> None:
+def test_a_cdi_spec_gives_each_slot_its_gpus_node_and_capabilities_of_its_own(tmp_path: Path) -> None:
     spec = json.loads(write_cdi_spec(DEMO, tmp_path).read_text())
     paths = {
         device["name"]: [node["path"] for node in device["containerEdits"]["deviceNodes"]]
@@ -271,5 +330,5 @@ def test_a_cdi_spec_gives_each_slot_its_gpus_node_and_a_capability_of_its_own(tm
     assert paths["1:3"] == paths["MIG-5a1e0000-0000-5000-8000-000000000103"]
     assert "0" not in paths
     assert set(paths["all"]) == {path for found in paths.values() for path in found}
-    capabilities = [found[1] for name, found in paths.items() if ":" in name]
-    assert len(set(capabilities)) == len(capabilities) == 7
+    capabilities = [path for name, found in paths.items() if ":" in name for path in found[1:]]
+    assert len(set(capabilities)) == len(capabilities) == 14
