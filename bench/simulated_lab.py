@@ -18,6 +18,7 @@ from ds01_spawner import allocator, lifecycle, limits, reconcile
 from ds01_spawner.allocator import PoolView
 from ds01_spawner.errors import LimitExceeded, NothingFree, RequestRefused
 from ds01_spawner.model import (
+    NO_RESOURCES,
     Cause,
     GpuWish,
     Holdings,
@@ -179,7 +180,8 @@ class Lab:
 
     def _check_limits(self, sitting: Sitting) -> None:
         share, allowed = Fraction(1, SLICES), self.allowed[sitting.group]
-        limits.check(allowed, self._holdings(sitting.user), slots=1, gpu_share=share, full_gpu=False)
+        held = self._holdings(sitting.user)
+        limits.check(allowed, held, slots=1, gpu_share=share, full_gpu=False, takes=NO_RESOURCES)
 
     def _holdings(self, user: str) -> Holdings:
         number = sum(one.lease.user == user for one in self.servers)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from ..model import LOCAL_NODE, Holdings, Mark, QueueEntry, Reservation, Slot
+from ..model import LOCAL_NODE, UNLIMITED, Holdings, Mark, QueueEntry, Reservation, Resources, Slot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,7 +14,8 @@ class LeaseDraft:
     """A lease that is asked for: all of it but the slots, which are chosen under the ledger's lock.
 
     `container_name` is Docker's whole name. `deadline` is when the pending lease expires.
-    `fingerprint` says what the container would be made of, so that a resume can compare it.
+    `fingerprint` says what the container would be made of, so that a resume can compare it. `takes` is
+    what the container would take at most.
     """
 
     user: str
@@ -27,6 +28,7 @@ class LeaseDraft:
     fingerprint: str = ""
     owner: str = ""
     runs_until: datetime | None = None
+    takes: Resources = UNLIMITED
     node: str = LOCAL_NODE
 
 

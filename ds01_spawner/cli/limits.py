@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 from datetime import timedelta
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -11,10 +12,10 @@ from typing import TYPE_CHECKING
 from .. import limits
 from ..adapters.site_files import LIMITS_PATHS, read_limits
 from ..errors import LimitsBroken
-from ..model import Limits
+from ..model import UNLIMITED, Limits, Resources
 from ..sizes import format_bytes
 from .sources import Sources
-from .tables import align, print_json
+from .tables import align, print_json, show
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -32,6 +33,10 @@ With --json, an object; null means unlimited:
   container_hold_after_stop_seconds, priority
                                 numbers
   allow_full_gpu                true or false
+  aggregate                     an object: `cpus`, `memory_bytes` and `pids` of
+                                all servers together
+  not_enforced                  an object of keys and values in the file that
+                                only systemd or the filesystem can enforce
 With --unused --json, a list of strings.
 """
 
@@ -77,14 +82,17 @@ def show_limits(options: argparse.Namespace, sources: Sources) -> None:
     if options.unused:
         _print_unused(file, as_json=options.json)
         return
-    known = (name for name, users in sources.hub_groups.items() if options.user in users)
-    found = limits.limits_for(file, options.user, options.group or known)
+    groups = options.group or [name for name, users in sources.hub_groups.items() if options.user in users]
+    written = limits.limits_for(file, options.user, groups)
     if options.docker_args:
-        print(" ".join(limits.docker_args(found, slice_pattern=sources.slice_pattern, user=options.user)))
-    elif options.json:
-        print_json(_as_json(options.user, found))
-    else:
-        print(f"{options.user} (group {found.group})\n{align(_describe(found), indent='  ')}")
+        print(" ".join(limits.docker_args(written, slice_pattern=sources.slice_pattern, user=options.user)))
+        return
+    found, unenforced = limits.bound(written), limits.list_unenforced(file, options.user, groups)
+    if options.json:
+        print_json(_as_json(options.user, found, unenforced))
+        return
+    print(f"{options.user} (group {found.group})\n{align(_describe(found), indent='  ')}")
+    _print_unenforced(found, unenforced)
 
 
 def _read_file(sources: Sources) -> limits.LimitsFile:
@@ -107,7 +115,15 @@ def _print_unused(file: limits.LimitsFile, *, as_json: bool) -> None:
         print("ds01: The limits file has no key that means nothing here.", file=sys.stderr)
 
 
-def _as_json(user: str, found: Limits) -> dict[str, object]:
+def _print_unenforced(found: Limits, unenforced: Mapping[str, str]) -> None:
+    rows = [(key, show(value)) for key, value in unenforced.items()]
+    if found.aggregate != UNLIMITED:
+        rows.append(("aggregate in a slice of systemd", "so what runs past the Hub is not counted"))
+    if rows:
+        print(f"\nNot enforced by DS01 Spawner; docs/limits.md has the commands\n{align(rows, indent='  ')}")
+
+
+def _as_json(user: str, found: Limits, unenforced: Mapping[str, str]) -> dict[str, object]:
     return {
         "user": user,
         "group": found.group,
@@ -127,6 +143,12 @@ def _as_json(user: str, found: Limits) -> dict[str, object]:
         "max_runtime_seconds": _seconds(found.max_runtime),
         "gpu_hold_after_stop_seconds": _seconds(found.gpu_hold_after_stop),
         "container_hold_after_stop_seconds": _seconds(found.container_hold_after_stop),
+        "aggregate": {
+            "cpus": found.aggregate.cpus,
+            "memory_bytes": found.aggregate.memory,
+            "pids": found.aggregate.pids,
+        },
+        "not_enforced": dict(unenforced),
     }
 
 
@@ -139,6 +161,7 @@ def _describe(found: Limits) -> list[tuple[str, str]]:
         ("servers", found.containers),
         ("GPU slots, all servers together", found.slots),
         ("GPU share, all servers together", found.gpu_share),
+        *_describe_together(found.aggregate),
         ("GPU slots of one server", found.slots_per_container),
         ("full GPU", "allowed" if found.allow_full_gpu else "not allowed"),
         ("CPUs of one server", found.cpus),
@@ -154,6 +177,16 @@ def _describe(found: Limits) -> list[tuple[str, str]]:
         ("priority in the queue", found.priority),
     ]
     return [(name, _write(value)) for name, value in rows]
+
+
+def _describe_together(aggregate: Resources) -> list[tuple[str, object]]:
+    """Return what is limited of all servers together."""
+    rows = (
+        ("CPUs, all servers together", aggregate.cpus),
+        ("memory, all servers together", _size(aggregate.memory)),
+        ("processes, all servers together", aggregate.pids),
+    )
+    return [(name, value) for name, value in rows if value is not None]
 
 
 def _size(count: int | None) -> str | None:

@@ -17,6 +17,7 @@ from .. import reconcile
 from ..allocator import LeaseDraft, slot_order
 from ..errors import RequestRefused
 from ..model import (
+    NO_RESOURCES,
     Container,
     GpuWish,
     Lease,
@@ -132,6 +133,7 @@ class Admin(Inspector):
             created_at=now,
             deadline=now + _PENDING,
             runs_until=until,
+            takes=NO_RESOURCES,
         )
         wish = GpuWish(
             user=user,
@@ -141,6 +143,7 @@ class Admin(Inspector):
             allow_full_gpu=allowed.allow_full_gpu,
             priority=allowed.priority,
             runs_until=until,
+            takes=NO_RESOURCES,
         )
         decide = self._leases.decider(wish, allowed, name)
         if dry_run:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from fractions import Fraction
+from functools import partial
 from typing import TYPE_CHECKING
 
 from .. import allocator, limits, mlc, reconcile
@@ -165,6 +166,7 @@ class Leases:
             allow_full_gpu=start.effective.allow_full_gpu,
             priority=start.effective.priority,
             runs_until=None if runtime is None else now + runtime,
+            takes=start.effective.per_container,
         )
         draft = LeaseDraft(
             user=start.user,
@@ -177,6 +179,7 @@ class Leases:
             fingerprint=start.fingerprint,
             owner=self._owner,
             runs_until=wish.runs_until,
+            takes=wish.takes,
         )
         if wish.count:
             # Who cannot be given a slot asks for none: no GPUs, no lease of one.
@@ -205,7 +208,8 @@ class Leases:
         strategy, now = self._offers.strategy(), self.now()
 
         def decide(view: PoolView) -> tuple[Slot, ...]:
-            limits.check(allowed, view.holdings, slots=wish.count, gpu_share=Fraction(0), full_gpu=False)
+            check = partial(limits.check, allowed, view.holdings, takes=wish.takes)
+            check(slots=wish.count, gpu_share=Fraction(0), full_gpu=False)
             _check_waiting(allowed, view, wish, container_name)
             chosen = allocator.decide(
                 view,
@@ -217,7 +221,7 @@ class Leases:
             )
             share = sum((slot.share for slot in chosen), start=Fraction(0))
             full = wish.profile == FULL_GPU
-            limits.check(allowed, view.holdings, slots=len(chosen), gpu_share=share, full_gpu=full)
+            check(slots=len(chosen), gpu_share=share, full_gpu=full)
             return chosen
 
         return decide
@@ -406,8 +410,16 @@ def _check_waiting(allowed: Limits, view: PoolView, wish: GpuWish, container_nam
         view.holdings,
         containers=view.holdings.containers + len(earlier),
         slots=view.holdings.slots + sum(other.count for other in earlier),
+        takes=sum((other.takes for other in earlier), start=view.holdings.takes),
     )
     try:
-        limits.check(allowed, holdings, slots=wish.count, gpu_share=Fraction(0), full_gpu=False)
+        limits.check(
+            allowed,
+            holdings,
+            slots=wish.count,
+            gpu_share=Fraction(0),
+            full_gpu=False,
+            takes=wish.takes,
+        )
     except LimitExceeded as exc:
         raise LimitExceeded(f"{exc} Your starts that wait in the queue count too.") from exc

@@ -23,6 +23,7 @@ from ..errors import (
 from ..inventory import find_architecture
 from ..model import (
     FULL_GPU,
+    NO_RESOURCES,
     Account,
     Availability,
     BaseImage,
@@ -140,7 +141,7 @@ class Offers:
         file = self.limits_file()
         if file is None:
             return Limits(group="default", slots=1, slots_per_container=1, containers=1)
-        return limits.limits_for(file, user, hub_groups)
+        return limits.bound(limits.limits_for(file, user, hub_groups))
 
     def strategy(self) -> str:
         """Return `pack` or `least_allocated`: the trait's word, else the limits file's, else `pack`."""
@@ -247,6 +248,7 @@ class Offers:
                 slots=request.gpu_count,
                 gpu_share=_share_of(request, read),
                 full_gpu=request.gpu_profile == FULL_GPU,
+                takes=effective.per_container,
             )
         except LimitExceeded as exc:
             raise LimitExceeded(f"{exc}{_name_held(others)}") from exc
@@ -276,6 +278,7 @@ def _sum_up(leases: Sequence[Lease]) -> Holdings:
         containers=len(leases),
         slots=sum(len(lease.slots) for lease in leases),
         gpu_share=sum((lease.share for lease in leases), start=Fraction(0)),
+        takes=sum((lease.takes for lease in leases), start=NO_RESOURCES),
     )
 
 

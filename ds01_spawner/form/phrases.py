@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from fractions import Fraction
 from math import ceil
 
-from ..model import Availability, Holdings, Limits
+from ..model import Availability, Holdings, Limits, Resources
 from ..sizes import format_bytes
 
 _MEBIBYTE = 1024**2
@@ -20,11 +21,23 @@ def describe_holdings(limits: Limits, holdings: Holdings) -> tuple[str, ...]:
         if limits.gpu_share is not None
         else "",
         f"{holdings.containers}{_of(limits.containers)} servers",
+        *_describe_together(limits.aggregate, holdings.takes),
     )
     return tuple(phrase for phrase in said if phrase)
 
 
-def _of(limit: int | Fraction | None) -> str:
+def _describe_together(allowed: Resources, held: Resources) -> Iterator[str]:
+    """Yield what is limited of all her servers together; what has no known limit counts as all of it."""
+    if allowed.cpus is not None:
+        yield f"{_show(allowed.cpus if held.cpus is None else held.cpus)}{_of(allowed.cpus)} CPUs"
+    if allowed.memory is not None:
+        memory = allowed.memory if held.memory is None else held.memory
+        yield f"memory {describe_size(memory)} of {describe_size(allowed.memory)}"
+    if allowed.pids is not None:
+        yield f"{allowed.pids if held.pids is None else held.pids} of {allowed.pids} processes"
+
+
+def _of(limit: float | Fraction | None) -> str:
     return "" if limit is None else f" of {_show(limit)}"
 
 

@@ -1,12 +1,8 @@
-"""Reading DS01's `resource-limits.yaml`, and finding what it gives one user.
+"""Reading DS01's `resource-limits.yaml`.
 
 What it guarantees: a key that nobody knows is an error that names the nearest known one, a key that
 DS01 knows and we do not use is listed in `LimitsFile.unused`, an empty section means nothing, and
-`null` means unlimited. A key that stands nowhere has the default that DS01's own reader has for it.
-
-As in DS01, a user override stands directly on `defaults`: the groups of that user do not count, and
-her group is called `override`. One that has nothing but a reservation is no override: her groups
-count. Of two spellings of one key, the one in the nearer section holds.
+`null` means unlimited.
 """
 
 from __future__ import annotations
@@ -16,17 +12,18 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import tzinfo
-from typing import Any
 
 import yaml
 
 from ds01_spawner.errors import LimitsBroken
+from ds01_spawner.limits.aggregate import AGGREGATE_KEYS, SLICE_KEYS
 from ds01_spawner.limits.keys import (
     LIMIT_KEYS,
     NEVER_NULL,
     RESERVATION_KEYS,
     SECTIONS,
     STRATEGIES,
+    SYSTEM_KEYS,
     UNUSED_ALLOCATION_KEYS,
     UNUSED_LIMIT_KEYS,
     UNUSED_SECTIONS,
@@ -34,35 +31,26 @@ from ds01_spawner.limits.keys import (
 )
 from ds01_spawner.limits.policies import NEVER_NULL_POLICIES, POLICY_KEYS, UNUSED_POLICY_KEYS
 from ds01_spawner.limits.reservations import read_reservation
-from ds01_spawner.model import Limits, LimitsTexts, Policy, Reservation
+from ds01_spawner.model import LimitsTexts, Reservation
 
-OVERRIDE_GROUP = "override"
 DEFAULT_GROUP = "student"
 GROUP_NAME = re.compile(r"[A-Za-z0-9_]+(?:[.-][A-Za-z0-9_]+)*")
-
-# Where a key stands nowhere: `get_resource_limits.py` and DS01's allocator put these in its place.
-_BUILT_IN: Mapping[str, Any] = {
-    "cpus": 16.0,
-    "memory": 32 * 1024**3,
-    "shm_size": 16 * 1024**3,
-    "pids_limit": 4096,
-    "allow_full_gpu": False,
-    "containers": 3,
-    "priority": 10,
-}
-_BUILT_IN_SLOTS = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
     """What one section says: `values` by field of `Limits`, `written` as the file spells them.
 
-    `policy` is by field of `Policy`.
+    `policy` is by field of `Policy`. `unenforced` are the keys that only systemd or the filesystem can
+    enforce, as the file spells them, None for null. `aggregate` has its values by field of `Resources`, and
+    `gpu_share`; it is None where there is no such section.
     """
 
     values: Mapping[str, object]
     written: Mapping[str, str]
     policy: Mapping[str, object] = field(default_factory=dict)
+    unenforced: Mapping[str, str | None] = field(default_factory=dict)
+    aggregate: Section | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,35 +142,6 @@ def parse_members(text: str) -> tuple[str, ...]:
     return tuple(name for name in names if name)
 
 
-def limits_for(file: LimitsFile, user: str, hub_groups: Iterable[str] = ()) -> Limits:
-    """Return the limits of one user.
-
-    The first that has her: a user override, a group of the file, a group of the file that has the
-    name of one of her JupyterHub groups, the default group. What it leaves open comes from
-    `defaults`, then from `policies`, then from DS01's own defaults.
-    """
-    group, section = _find_section(file, user, frozenset(hub_groups))
-    values: dict[str, Any] = {**_BUILT_IN, **file.defaults.values, **section.values}
-    written = {**file.defaults.written, **section.written}
-    if "memory_swap" not in values:
-        values["memory_swap"] = values["memory"]
-        if "memory" in written:
-            written["memory_swap"] = written["memory"]
-    if "slots" not in values and "gpu_share" not in values:
-        values["slots"] = _BUILT_IN_SLOTS
-    policy: dict[str, Any] = {**file.policy, **file.defaults.policy, **section.policy}
-    return Limits(group=group, written=written, policy=Policy(**policy), **values)
-
-
-def _find_section(file: LimitsFile, user: str, hub_groups: frozenset[str]) -> tuple[str, Section]:
-    if user in file.overrides:
-        return OVERRIDE_GROUP, file.overrides[user]
-    by_file = (name for name in file.groups if user in file.members[name])
-    by_hub = (name for name in file.groups if name in hub_groups)
-    group = next(by_file, None) or next(by_hub, None) or file.default_group
-    return group, file.groups.get(group, Section(values={}, written={}))
-
-
 def _read_groups(
     groups: Mapping[str, object], unused: list[str]
 ) -> tuple[dict[str, Section], dict[str, frozenset[str]]]:
@@ -235,11 +194,30 @@ def _read_section(
 ) -> Section:
     keys = dict(_as_mapping(content, where))
     policies = _list_policies(keys.pop("policies", None), f"{where}.policies", unused)
-    _check_keys(keys, (*LIMIT_KEYS, *POLICY_KEYS, "policies"), UNUSED_LIMIT_KEYS.union(also_known), where)
+    aggregate = None
+    if "aggregate" in keys:
+        aggregate = _read_aggregate(keys.pop("aggregate"), f"{where}.aggregate", unused)
+    known = (*LIMIT_KEYS, *POLICY_KEYS, "policies", "aggregate")
+    _check_keys(keys, known, UNUSED_LIMIT_KEYS.union(also_known), where)
     unused += [f"{where}.{key}" for key in keys if key in UNUSED_LIMIT_KEYS]
     values, written = _read_values(keys.items(), LIMIT_KEYS, where)
     policy, _ = _read_values((*keys.items(), *policies), POLICY_KEYS, where)
-    return Section(values=values, written=written, policy=policy)
+    unenforced = {key: _spell(keys[key]) for key in keys if key in SYSTEM_KEYS}
+    return Section(values=values, written=written, policy=policy, unenforced=unenforced, aggregate=aggregate)
+
+
+def _read_aggregate(content: object, where: str, unused: list[str]) -> Section:
+    """Return an `aggregate`; where nothing stands in it, nothing is limited."""
+    keys = _as_mapping(content, where)
+    _check_keys(keys, AGGREGATE_KEYS, SLICE_KEYS, where)
+    unused += [f"{where}.{key}" for key in keys if key in SLICE_KEYS]
+    values, written = _read_values(keys.items(), AGGREGATE_KEYS, where)
+    unenforced = {f"aggregate.{key}": _spell(keys[key]) for key in keys if key in SLICE_KEYS}
+    return Section(values=values, written=written, unenforced=unenforced)
+
+
+def _spell(value: object) -> str | None:
+    return None if value is None else str(value).strip()
 
 
 def _list_policies(content: object, where: str, unused: list[str]) -> tuple[tuple[str, object], ...]:

@@ -17,7 +17,12 @@ from ds01_spawner.sizes import parse_bytes
 
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])", re.IGNORECASE)
-_MIN_MEMORY = 6 * 1024**2
+MIN_MEMORY = 6 * 1024**2
+"""Docker's smallest, in bytes."""
+MIN_CPUS = 0.01
+"""Docker's smallest."""
+# The largest number that Docker and the ledger have room for.
+_MOST = 2**63 - 1
 _LONGEST = timedelta(days=36525)
 
 
@@ -36,7 +41,7 @@ def read_number(value: object) -> float:
 def read_cpus(value: object) -> float:
     """Read a number of CPUs, at least 0.01 (Docker's smallest)."""
     number = read_number(value)
-    if number < 0.01:
+    if number < MIN_CPUS:
         raise ValueError("a number of CPUs such as 4 or 0.5, or null for unlimited")
     return number
 
@@ -52,7 +57,7 @@ def read_count(value: object) -> int:
 def read_pids(value: object) -> int:
     """Read a number of processes, at least 1 (Docker reads 0 as unlimited)."""
     count = read_count(value)
-    if count < 1:
+    if not 1 <= count <= _MOST:
         raise ValueError("a number of processes such as 4096, or null for unlimited")
     return count
 
@@ -63,7 +68,7 @@ def read_size(value: object) -> int:
         size = parse_bytes(value) if isinstance(value, (str, int)) else 0
     except (ValueError, OverflowError):
         size = 0
-    if size < 1:
+    if not 1 <= size <= _MOST:
         raise ValueError("a size such as 32g, or null for unlimited")
     return size
 
@@ -71,7 +76,7 @@ def read_size(value: object) -> int:
 def read_memory(value: object) -> int:
     """Read a size of memory in bytes, at least 6 MiB (Docker's smallest)."""
     size = read_size(value)
-    if size < _MIN_MEMORY:
+    if size < MIN_MEMORY:
         raise ValueError("a size of at least 6m, or null for unlimited")
     return size
 
@@ -161,20 +166,13 @@ NEVER_NULL = frozenset({"allow_full_gpu", "priority"})
 RESERVATION_KEYS = frozenset({"reason", "reservation_end", "reservation_start", "reserved_gpus"})
 """Keys of one person that say nothing about her limits; for a group or for all they mean nothing."""
 
-UNUSED_LIMIT_KEYS = RESERVATION_KEYS | frozenset(
-    {
-        "aggregate",
-        "gpu_memory",
-        "gpu_time_limit",
-        "gpus",
-        "io_read_bps",
-        "io_write_bps",
-        "max_concurrent_containers",
-        "max_tasks",
-        "storage_data",
-        "storage_workspace",
-        "ulimit_nofile",
-    }
+SYSTEM_KEYS = frozenset({"io_read_bps", "io_write_bps", "max_tasks", "storage_data", "storage_workspace"})
+"""Known keys that only systemd or the filesystem can enforce."""
+
+UNUSED_LIMIT_KEYS = (
+    RESERVATION_KEYS
+    | SYSTEM_KEYS
+    | {"gpu_memory", "gpu_time_limit", "gpus", "max_concurrent_containers", "ulimit_nofile"}
 )
 UNUSED_ALLOCATION_KEYS = frozenset(
     {

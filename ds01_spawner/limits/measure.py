@@ -3,20 +3,75 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import TypeVar
 
 from ds01_spawner.errors import LimitExceeded, NotAllowed, RequestRefused
-from ds01_spawner.model import Holdings, Limits
+from ds01_spawner.limits.keys import MIN_CPUS, MIN_MEMORY
+from ds01_spawner.model import Holdings, Limits, Resources
 from ds01_spawner.sizes import format_bytes
 
+_Number = TypeVar("_Number", int, float)
 
-def check(limits: Limits, holdings: Holdings, *, slots: int, gpu_share: Fraction, full_gpu: bool) -> None:
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kind:
+    """One field of `Resources`, and the words for it; no server can have less than `least`."""
+
+    field: str
+    name: str
+    unit: str
+    least: float
+
+    def show(self, value: float) -> str:
+        return format_bytes(int(value)) if self.field == "memory" else f"{value:.10g}"
+
+
+_KINDS = (
+    _Kind(field="cpus", name="CPUs", unit="CPUs", least=MIN_CPUS),
+    _Kind(field="memory", name="memory", unit="of memory", least=MIN_MEMORY),
+    _Kind(field="pids", name="processes", unit="processes", least=1),
+)
+
+
+_Number = TypeVar("_Number", int, float)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kind:
+    """One field of `Resources` in words; `least` is less than no server can have."""
+
+    field: str
+    name: str
+    unit: str
+    least: float
+
+    def show(self, value: float) -> str:
+        return format_bytes(int(value)) if self.field == "memory" else f"{value:.10g}"
+
+
+_KINDS = (
+    _Kind(field="cpus", name="CPUs", unit="CPUs", least=MIN_CPUS),
+    _Kind(field="memory", name="memory", unit="of memory", least=MIN_MEMORY),
+    _Kind(field="pids", name="processes", unit="processes", least=1),
+)
+
+
+def check(
+    limits: Limits,
+    holdings: Holdings,
+    *,
+    slots: int,
+    gpu_share: Fraction,
+    full_gpu: bool,
+    takes: Resources,
+) -> None:
     """Return if one more server fits the limits of a user who holds `holdings`.
 
     The server asks for `slots` GPUs or MIG slices whose shares sum up to `gpu_share`; `full_gpu`
-    says that one of them is a whole GPU. A server without a GPU is measured by the number of
-    servers only.
+    says that one of them is a whole GPU. `takes` is what it may take, whether it uses it or not; what has no
+    limit counts as all that her servers may take together.
 
     Raises:
         NotAllowed: a full GPU, which her group may not have.
@@ -32,6 +87,7 @@ def check(limits: Limits, holdings: Holdings, *, slots: int, gpu_share: Fraction
             f"You have {_count(holdings.containers, 'server')} and ask for 1 more; "
             f"your limit is {limits.containers}. Stop one that you do not need, then try again."
         )
+    _check_together(limits.aggregate, holdings, takes)
     if slots == 0:
         return
     if limits.slots_per_container is not None and slots > limits.slots_per_container:
@@ -50,6 +106,45 @@ def check(limits: Limits, holdings: Holdings, *, slots: int, gpu_share: Fraction
             f"your limit is {_share(limits.gpu_share)} (1 is a whole GPU). "
             "Choose a smaller GPU profile, or stop a server that holds one."
         )
+
+
+def _check_together(allowed: Resources, holdings: Holdings, takes: Resources) -> None:
+    """Refuse what would be too much beside her other servers; says all that is too much at once."""
+    facts, advice = [], []
+    for kind in _KINDS:
+        most, has, asks = (getattr(one, kind.field) for one in (allowed, holdings.takes, takes))
+        left = 0 if most is None or has is None else round(most - has, 9)
+        asked = most if asks is None else asks
+        if most is None or asked == 0 or asked <= left:
+            continue
+        facts.append(
+            f"One of your servers has no known limit of {kind.name}, and so counts as all of the "
+            f"{kind.show(most)} that you may have together."
+            if has is None
+            else f"You hold {kind.show(has)} {kind.unit} in {_count(holdings.containers, 'server')} and ask "
+            f"for {kind.show(asked)} more; together your limit is {kind.show(most)}."
+        )
+        advice.append(f"{kind.name} to {kind.show(left)}" if left >= kind.least else "")
+    if not facts:
+        return
+    stop = "stop a server that you do not need"
+    cure = f"Lower this server's {' and '.join(advice)}, or {stop}." if all(advice) else f"S{stop[1:]}."
+    raise LimitExceeded(f"{' '.join(facts)} {cure}")
+
+
+def bound(limits: Limits) -> Limits:
+    """Return the limits with those of one server not above what all servers together may take.
+
+    So a server that the file sets no limit gets one where there is one for all together, and counts as what
+    it can really take.
+    """
+    own, together = limits.per_container, limits.aggregate
+    return lower(
+        limits,
+        cpus=_if_less(together.cpus, own.cpus),
+        memory=_if_less(together.memory, own.memory),
+        pids_limit=_if_less(together.pids, own.pids),
+    )
 
 
 def lower(
@@ -102,6 +197,11 @@ def _check_lower(what: str, asked: float, allowed: float | None, asked_text: str
         raise LimitExceeded(
             f"You ask for {asked_text} {what}; your limit is {allowed_text}. Ask for less, or leave it open."
         )
+
+
+def _if_less(most: _Number | None, own: _Number | None) -> _Number | None:
+    """Return `most` if it is less than her own limit, None where that may stay."""
+    return most if most is not None and (own is None or most < own) else None
 
 
 def _count(number: int, noun: str) -> str:

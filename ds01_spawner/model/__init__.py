@@ -26,7 +26,6 @@ from .gpus import (
     Slot,
     SlotState,
     UnreadableGpu,
-    VisibleDevices,
     name_gpu,
 )
 from .images import (
@@ -63,8 +62,11 @@ from .lifecycle import (
     Watch,
 )
 from .limits import (
+    NO_RESOURCES,
+    UNLIMITED,
     Limits,
     LimitsTexts,
+    Resources,
 )
 from .servers import (
     DEFAULT_SERVER,
@@ -84,8 +86,10 @@ __all__ = [
     "LOCAL_NODE",
     "MOST_GPUS",
     "NO_GPU",
+    "NO_RESOURCES",
     "NO_USE_CASE",
     "RUNNING_STATES",
+    "UNLIMITED",
     "UNLISTED_CHOICE",
     "Account",
     "Activity",
@@ -124,6 +128,7 @@ __all__ = [
     "ProfileOption",
     "QueueEntry",
     "Reservation",
+    "Resources",
     "Review",
     "ServerDefaults",
     "ServerRequest",
@@ -133,7 +138,6 @@ __all__ = [
     "Step",
     "TimeLeft",
     "UnreadableGpu",
-    "VisibleDevices",
     "Watch",
     "name_gpu",
 ]

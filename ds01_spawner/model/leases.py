@@ -8,6 +8,7 @@ from enum import Enum
 from fractions import Fraction
 
 from .gpus import LOCAL_NODE
+from .limits import NO_RESOURCES, UNLIMITED, Resources
 
 
 class LeaseState(str, Enum):
@@ -33,7 +34,7 @@ class Lease:
     pending lease expires, or when a held one ends; an active one has none. `owner` is the process
     that starts the server (`adapters.processes`), "" for none. `ending` says why the lease is being
     ended, "" while it is not: once set, nothing makes it active again. `runs_until` is when the
-    server's run time is over, None for no limit.
+    server's run time is over, None for no limit. `takes` is what its container takes at most.
     """
 
     id: int
@@ -52,6 +53,7 @@ class Lease:
     owner: str = ""
     ending: str = ""
     runs_until: datetime | None = None
+    takes: Resources = UNLIMITED
     node: str = LOCAL_NODE
 
 
@@ -60,7 +62,7 @@ class GpuWish:
     """What somebody wants of the pool, and her place among all who want: the lower `rank`, the sooner.
 
     `requested_at` is when she asked, not when her image was built; `runs_until` is when the server
-    would have to end at the latest, None for no limit.
+    would have to end at the latest, None for no limit; `takes` is what it would take at most.
     """
 
     user: str
@@ -70,6 +72,7 @@ class GpuWish:
     allow_full_gpu: bool = True
     priority: int = 0
     runs_until: datetime | None = None
+    takes: Resources = UNLIMITED
 
     @property
     def rank(self) -> tuple[int, datetime]:
@@ -91,11 +94,12 @@ class QueueEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holdings:
-    """What a user has now: live leases, slots in them, and the sum of their GPU shares."""
+    """What a user has now: live leases, slots in them, and the sums of GPU shares and of what they take."""
 
     containers: int = 0
     slots: int = 0
     gpu_share: Fraction = Fraction(0)
+    takes: Resources = NO_RESOURCES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

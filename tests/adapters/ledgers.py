@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from ds01_spawner.allocator import LeaseDraft, PoolView, choose
 from ds01_spawner.errors import LimitExceeded, NothingFree
-from ds01_spawner.model import FULL_GPU, Slot
+from ds01_spawner.model import FULL_GPU, Resources, Slot
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=timezone.utc)
 LATER = NOW + timedelta(minutes=5)
@@ -29,6 +29,8 @@ SMALL = Slot(
 )
 SECOND = replace(SMALL, uuid="MIG-1", index="0:1")
 FULL = replace(SMALL, uuid="GPU-2", gpu_uuid="GPU-2", index="2", profile=FULL_GPU, share=Fraction(1))
+# More bytes than a 32-bit column has room for, and a sum of CPUs that floats do not get right.
+TAKES = Resources(cpus=0.1, memory=32 * 1024**3, pids=4096)
 
 
 def draft(user: str = "ada", server: str = "", *, node: str = "local") -> LeaseDraft:
@@ -41,6 +43,7 @@ def draft(user: str = "ada", server: str = "", *, node: str = "local") -> LeaseD
         created_at=NOW,
         deadline=LATER,
         fingerprint="image-1",
+        takes=TAKES,
         node=node,
     )
 

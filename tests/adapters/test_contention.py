@@ -137,7 +137,8 @@ class Asked:
     wish: GpuWish
 
     def decide(self, view: PoolView) -> tuple[Slot, ...]:
-        check(LIMITS, view.holdings, slots=1, gpu_share=Fraction(1, 7), full_gpu=False)
+        takes = self.draft.takes
+        check(LIMITS, view.holdings, slots=1, gpu_share=Fraction(1, 7), full_gpu=False, takes=takes)
         return allocator.decide(
             view,
             self.wish,

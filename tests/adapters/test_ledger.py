@@ -21,7 +21,21 @@ from ds01_spawner.allocator import PoolView
 from ds01_spawner.errors import LedgerUnavailable, LimitExceeded, NothingFree, RequestRefused
 from ds01_spawner.model import Holdings, Lease, LeaseState, Slot
 
-from .ledgers import BERLIN, FULL, LATER, NOW, SECOND, SMALL, draft, events, kinds, refuse, take, take_free
+from .ledgers import (
+    BERLIN,
+    FULL,
+    LATER,
+    NOW,
+    SECOND,
+    SMALL,
+    TAKES,
+    draft,
+    events,
+    kinds,
+    refuse,
+    take,
+    take_free,
+)
 
 pytest_plugins = ("tests.adapters.postgres",)
 
@@ -86,6 +100,7 @@ def test_a_reservation_is_a_pending_lease_with_its_slots(ledger: Ledger) -> None
         deadline=LATER,
         fingerprint="image-1",
         group="students",
+        takes=TAKES,
     )
     assert ledger.lease(lease.id) == lease
 
@@ -111,8 +126,8 @@ def test_the_decision_sees_slots_taken_ones_and_what_this_user_holds(ledger: Led
     (view,) = seen
     assert set(view.slots) == {SMALL, SECOND, FULL}
     assert view.taken == {"MIG-0", "GPU-2"}
-    assert view.holdings == Holdings(containers=2, slots=1, gpu_share=Fraction(1, 7))
-    assert ledger.view("bob").holdings == Holdings(containers=1, slots=1, gpu_share=Fraction(1))
+    assert view.holdings == Holdings(containers=2, slots=1, gpu_share=Fraction(1, 7), takes=TAKES + TAKES)
+    assert ledger.view("bob").holdings == Holdings(containers=1, slots=1, gpu_share=Fraction(1), takes=TAKES)
 
 
 def test_a_decision_for_one_node_sees_that_node_and_the_holdings_on_all(ledger: Ledger) -> None:
@@ -123,7 +138,7 @@ def test_a_decision_for_one_node_sees_that_node_and_the_holdings_on_all(ledger: 
     assert ledger.view("ada") == PoolView(
         slots=(SMALL,),
         taken=frozenset(),
-        holdings=Holdings(containers=1, slots=1, gpu_share=Fraction(1)),
+        holdings=Holdings(containers=1, slots=1, gpu_share=Fraction(1), takes=TAKES),
     )
 
 

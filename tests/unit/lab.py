@@ -14,7 +14,7 @@ from ds01_spawner.adapters.box import read_box
 from ds01_spawner.adapters.ledger import Ledger
 from ds01_spawner.allocator import LeaseDraft, PoolView
 from ds01_spawner.errors import NothingFree
-from ds01_spawner.model import GpuWish, Lease, Slot
+from ds01_spawner.model import GpuWish, Lease, Resources, Slot
 from tests.unit.shell import BOX, LIMITS, write_config
 
 ACCOUNTS = "ada:x:1001:1001::/home/ada:/bin/bash\nkim:x:1002:1002::/home/kim:/bin/bash\n"
@@ -59,6 +59,7 @@ class Lab:
             created_at=self.now,
             deadline=self.now + timedelta(minutes=5),
             runs_until=None if runs_for is None else self.now + runs_for,
+            takes=Resources(cpus=8, memory=32 * 1024**3, pids=4096),
         )
 
     def history(self) -> list[tuple[str, str, str]]:

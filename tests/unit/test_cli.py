@@ -236,6 +236,8 @@ def test_limits_are_json_for_scripts(shell: Shell, tmp_path: Path) -> None:
         "max_runtime_seconds": None,
         "gpu_hold_after_stop_seconds": 0.0,
         "container_hold_after_stop_seconds": 0.0,
+        "aggregate": {"cpus": None, "memory_bytes": None, "pids": None},
+        "not_enforced": {},
     }
 
 

@@ -258,6 +258,9 @@ def test_user_status_is_json_for_scripts(read: Callable[..., Any], lab: Lab) -> 
         "servers": {"used": 1, "allowed": 3, "left": 2},
         "slots": {"used": 1, "allowed": 1, "left": 0},
         "gpu_share": {"used": 1 / 7, "allowed": 1.0, "left": 6 / 7},
+        "cpus": {"used": 8.0, "allowed": None, "left": None},
+        "memory_bytes": {"used": 32 * 1024**3, "allowed": None, "left": None},
+        "pids": {"used": 4096, "allowed": None, "left": None},
         "leases": [
             {
                 "id": 1,

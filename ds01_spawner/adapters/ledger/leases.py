@@ -14,7 +14,7 @@ from ...allocator import LeaseDraft, PoolView
 from ...errors import DS01Error, NothingFree, RequestRefused
 from ...model import LOCAL_NODE, GpuWish, Holdings, Lease, LeaseState, Slot
 from ..migrations import statements
-from ..migrations.schema import leases
+from ..migrations.schema import leases, takes_to_row
 from ..migrations.statements import read_holdings, read_leases
 from .history import History
 from .images import ImageRows
@@ -233,6 +233,7 @@ def _insert_lease(connection: sa.Connection, draft: LeaseDraft, chosen: Sequence
         "deadline": draft.deadline,
         "owner": draft.owner,
         "runs_until": draft.runs_until,
+        **takes_to_row(draft.takes),
     }
     inserted = connection.execute(statements.INSERT_LEASE, row)
     lease_id = next(iter(inserted.inserted_primary_key or ()))
@@ -271,5 +272,6 @@ def _make_pending(lease_id: int, draft: LeaseDraft, chosen: Sequence[Slot]) -> L
         group=draft.group,
         owner=draft.owner,
         runs_until=draft.runs_until.astimezone(timezone.utc) if draft.runs_until else None,
+        takes=draft.takes,
         node=draft.node,
     )

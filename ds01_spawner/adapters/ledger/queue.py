@@ -10,7 +10,7 @@ from ...allocator import LeaseDraft
 from ...errors import QueueFull
 from ...model import LOCAL_NODE, GpuWish, QueueEntry
 from ..migrations import statements
-from ..migrations.schema import queue
+from ..migrations.schema import queue, takes_to_row
 from ..migrations.statements import read_queue
 from .store import Store, insert_event
 
@@ -83,6 +83,7 @@ def take_place(
         "runs_until": wish.runs_until,
         "entered_at": now,
         "owner": draft.owner,
+        **takes_to_row(wish.takes),
     }
     connection.execute(statements.INSERT_PLACE, row)
     insert_event(connection, None, now, "queued", draft.user, f"{draft.container_name}: {why}")

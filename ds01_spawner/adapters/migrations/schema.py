@@ -4,7 +4,8 @@ The database itself keeps the invariants: one live lease per slot and one per co
 partial unique indexes, a lease's slots must exist, a state is one of four. `pool` is one row; every
 write transaction bumps its `epoch` first, which lets one writer in at a time on SQLite and
 PostgreSQL alike. Times are UTC; a share is two integers, since it must be exact. `nodes` says when the
-GPUs of each were read last, and `slots` what was found.
+GPUs of each were read last, and `slots` what was found. What a server takes of CPUs, memory in bytes and
+processes is NULL where that is unlimited, or was never written down.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from datetime import datetime, timezone
 
 import sqlalchemy as sa
 
-from ...model import LeaseState, Slot
+from ...model import LeaseState, Resources, Slot
 
 metadata = sa.MetaData()
 
@@ -110,6 +111,9 @@ leases = sa.Table(
     sa.Column("ending", sa.Text, nullable=False, server_default=""),
     sa.Column("runs_until", UtcDateTime),
     sa.Column("released_at", UtcDateTime, index=True),
+    sa.Column("cpus", sa.Double),
+    sa.Column("memory", sa.BigInteger),
+    sa.Column("pids", sa.BigInteger),
     sa.CheckConstraint("state IN ('pending', 'active', 'held', 'released')", name="lease_state_is_known"),
     # An id stands in the Hub's state: it must never come back for another lease.
     sqlite_autoincrement=True,
@@ -192,6 +196,9 @@ queue = sa.Table(
     sa.Column("runs_until", UtcDateTime),
     sa.Column("entered_at", UtcDateTime, nullable=False),
     sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("cpus", sa.Double),
+    sa.Column("memory", sa.BigInteger),
+    sa.Column("pids", sa.BigInteger),
     sa.UniqueConstraint("node", "container_name", name="one_place_per_container"),
     # An id may stand in somebody's plan: it must not come back for another place.
     sqlite_autoincrement=True,
@@ -274,3 +281,8 @@ def to_row(slot: Slot) -> dict[str, object]:
         "share_denominator": slot.share.denominator,
         "fault": slot.fault,
     }
+
+
+def takes_to_row(takes: Resources) -> dict[str, object]:
+    """Return the columns of `leases` and `queue` that say what a server takes."""
+    return {"cpus": takes.cpus, "memory": takes.memory, "pids": takes.pids}

@@ -15,7 +15,19 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ...model import GpuWish, Holdings, Lease, LeaseState, Mark, MarkKind, QueueEntry, Reservation, Slot
+from ...model import (
+    NO_RESOURCES,
+    GpuWish,
+    Holdings,
+    Lease,
+    LeaseState,
+    Mark,
+    MarkKind,
+    QueueEntry,
+    Reservation,
+    Resources,
+    Slot,
+)
 from .schema import (
     IS_LIVE,
     lease_events,
@@ -73,8 +85,15 @@ POOL_OF_NODE = (
     .select_from(slots.outerjoin(lease_slots, sa.and_(*_HELD_SLOT)).outerjoin(leases))
     .where(slots.c.node == sa.bindparam("node"), slots.c.present | lease_slots.c.lease_id.is_not(None))
 )
-SHARES_OF_USER = (
-    sa.select(leases.c.id, lease_slots.c.share_numerator, lease_slots.c.share_denominator)
+HOLDINGS_OF_USER = (
+    sa.select(
+        leases.c.id,
+        leases.c.cpus,
+        leases.c.memory,
+        leases.c.pids,
+        lease_slots.c.share_numerator,
+        lease_slots.c.share_denominator,
+    )
     .select_from(leases.outerjoin(lease_slots))
     .where(IS_LIVE, leases.c.user_name == sa.bindparam("user"))
 )
@@ -223,6 +242,7 @@ def read_queue(connection: sa.Connection, node: str) -> tuple[QueueEntry, ...]:
                 allow_full_gpu=row.allow_full_gpu,
                 priority=row.priority,
                 runs_until=row.runs_until,
+                takes=Resources(cpus=row.cpus, memory=row.memory, pids=row.pids),
             ),
             server=row.server_name,
             container_name=row.container_name,
@@ -236,10 +256,15 @@ def read_queue(connection: sa.Connection, node: str) -> tuple[QueueEntry, ...]:
 
 def read_holdings(connection: sa.Connection, user: str) -> Holdings:
     """Return what the user's live leases sum up to."""
-    rows = connection.execute(SHARES_OF_USER, {"user": user}).all()
-    shares = [Fraction(numerator, denominator) for _, numerator, denominator in rows if denominator]
+    rows = connection.execute(HOLDINGS_OF_USER, {"user": user}).all()
+    shares = [Fraction(numerator, denominator) for *_, numerator, denominator in rows if denominator]
+    # One row per slot, each with all that its lease takes.
+    takes = {row.id: Resources(cpus=row.cpus, memory=row.memory, pids=row.pids) for row in rows}
     return Holdings(
-        containers=len({row[0] for row in rows}), slots=len(shares), gpu_share=sum(shares, Fraction(0))
+        containers=len(takes),
+        slots=len(shares),
+        gpu_share=sum(shares, Fraction(0)),
+        takes=sum(takes.values(), NO_RESOURCES),
     )
 
 
@@ -271,5 +296,6 @@ def _make_lease(rows: Sequence[sa.Row[Any]]) -> Lease:
         owner=first.owner,
         ending=first.ending,
         runs_until=first.runs_until,
+        takes=Resources(cpus=first.cpus, memory=first.memory, pids=first.pids),
         node=first.node,
     )

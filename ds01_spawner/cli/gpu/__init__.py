@@ -37,8 +37,10 @@ With --json, an object; times are ISO 8601 in UTC, null where there is none:
 _PERSON = """\
 With --json, an object; times are ISO 8601 in UTC, null where there is none:
   user, group                   strings
-  servers, slots, gpu_share     objects with used, allowed and left; null is
-                                unlimited, a whole GPU is a share of 1
+  servers, slots, gpu_share, cpus, memory_bytes, pids
+                objects with used, allowed and left; null is unlimited, a whole
+                GPU is a share of 1. What servers may take counts as used, not
+                what they do take
   leases        list of objects: id, server, container, state, since, until,
                 ending (string, why it is being ended), and slots, a list of
                 objects with id, uuid and profile

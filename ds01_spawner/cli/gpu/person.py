@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from ...model import Lease, Slot, name_gpu
+from ...sizes import format_bytes
 from ..sources import Sources, open_core
 from ..tables import align, print_json, print_table, show
 from ..times import show_time, write_time
@@ -16,6 +17,15 @@ from .status import end_of, list_place, name_server
 if TYPE_CHECKING:
     from ...core.overview import Person
 
+_Number = int | float | Fraction
+_TOGETHER = ("cpus", "memory_bytes", "pids")
+_NAMES = {
+    "slots": "GPU slots",
+    "gpu_share": "GPU share",
+    "cpus": "CPUs",
+    "memory_bytes": "memory",
+    "pids": "processes",
+}
 _LEASE_HEADINGS = ("LEASE", "SERVER", "STATE", "SLOTS", "SINCE", "UNTIL", "NOTE")
 
 
@@ -30,13 +40,17 @@ def show_person(options: argparse.Namespace, sources: Sources) -> None:
         _print(person, known)
 
 
-def _measure(person: Person) -> dict[str, tuple[int | Fraction, int | Fraction | None]]:
+def _measure(person: Person) -> dict[str, tuple[_Number | None, _Number | None]]:
     """Return what she uses and what she may, None for unlimited, by the word for it."""
     holdings, limits = person.holdings, person.limits
+    takes, together = holdings.takes, limits.aggregate
     return {
         "servers": (holdings.containers, limits.containers),
         "slots": (holdings.slots, limits.slots),
         "gpu_share": (holdings.gpu_share, limits.gpu_share),
+        "cpus": (takes.cpus, together.cpus),
+        "memory_bytes": (takes.memory, together.memory),
+        "pids": (takes.pids, together.pids),
     }
 
 
@@ -87,19 +101,24 @@ def name_slots(uuids: tuple[str, ...], known: Mapping[str, Slot]) -> str:
     return ", ".join(known[uuid].index if uuid in known else uuid for uuid in uuids)
 
 
-def _left(used: int | Fraction, allowed: int | Fraction | None) -> int | Fraction | None:
-    return None if allowed is None else max(0, allowed - used)
+def _left(used: _Number | None, allowed: _Number | None) -> _Number | None:
+    """Return what is left; nothing beside a server that may take any amount."""
+    if allowed is None:
+        return None
+    return 0 if used is None else max(0, allowed - used)
 
 
-def _number(value: int | Fraction | None) -> float | None:
+def _number(value: _Number | None) -> float | None:
     return float(value) if isinstance(value, Fraction) else value
 
 
 def _print(person: Person, known: Mapping[str, Slot]) -> None:
     print(f"{show(person.user)} (group {person.limits.group})")
     rows = [
-        (name.replace("gpu_share", "GPU share").replace("slots", "GPU slots"), _describe(used, allowed))
+        (_NAMES.get(name, name), _describe(name, used, allowed))
         for name, (used, allowed) in _measure(person).items()
+        # The limits of a single server bind already where nothing is said of all together.
+        if allowed is not None or name not in _TOGETHER
     ]
     print(align(rows, indent="  "))
     if person.leases:
@@ -121,10 +140,19 @@ def _print(person: Person, known: Mapping[str, Slot]) -> None:
         )
 
 
-def _describe(used: int | Fraction, allowed: int | Fraction | None) -> str:
+def _describe(name: str, used: _Number | None, allowed: _Number | None) -> str:
     if allowed is None:
-        return f"{float(used):.3g}, unlimited"
-    return f"{float(used):.3g} of {float(allowed):.3g}, {float(_left(used, allowed) or 0):.3g} left"
+        return f"{_write(name, used)}, unlimited"
+    left = _write(name, _left(used, allowed))
+    return f"{_write(name, used)} of {_write(name, allowed)}, {left} left"
+
+
+def _write(name: str, value: _Number | None) -> str:
+    if value is None:
+        return "no known limit"
+    if name == "memory_bytes":
+        return format_bytes(int(value))
+    return f"{value:.10g}" if name in _TOGETHER else f"{float(value):.3g}"
 
 
 def _list_lease(lease: Lease, person: Person, known: Mapping[str, Slot]) -> tuple[str, ...]:
