@@ -26,6 +26,7 @@ from .gpus import (
     Slot,
     SlotState,
     UnreadableGpu,
+    VisibleDevices,
     name_gpu,
 )
 from .images import (
@@ -138,6 +139,7 @@ __all__ = [
     "Step",
     "TimeLeft",
     "UnreadableGpu",
+    "VisibleDevices",
     "Watch",
     "name_gpu",
 ]
