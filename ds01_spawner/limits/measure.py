@@ -35,29 +35,6 @@ _KINDS = (
 )
 
 
-_Number = TypeVar("_Number", int, float)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Kind:
-    """One field of `Resources` in words; `least` is less than no server can have."""
-
-    field: str
-    name: str
-    unit: str
-    least: float
-
-    def show(self, value: float) -> str:
-        return format_bytes(int(value)) if self.field == "memory" else f"{value:.10g}"
-
-
-_KINDS = (
-    _Kind(field="cpus", name="CPUs", unit="CPUs", least=MIN_CPUS),
-    _Kind(field="memory", name="memory", unit="of memory", least=MIN_MEMORY),
-    _Kind(field="pids", name="processes", unit="processes", least=1),
-)
-
-
 def check(
     limits: Limits,
     holdings: Holdings,
@@ -109,27 +86,36 @@ def check(
 
 
 def _check_together(allowed: Resources, holdings: Holdings, takes: Resources) -> None:
-    """Refuse what would be too much beside her other servers; says all that is too much at once."""
-    facts, advice = [], []
+    """Refuse what is too much beside her other servers, all of it at once."""
+    facts, lower_to = [], []
     for kind in _KINDS:
-        most, has, asks = (getattr(one, kind.field) for one in (allowed, holdings.takes, takes))
-        left = 0 if most is None or has is None else round(most - has, 9)
-        asked = most if asks is None else asks
-        if most is None or asked == 0 or asked <= left:
+        most, held, asked = (getattr(one, kind.field) for one in (allowed, holdings.takes, takes))
+        if most is None:
             continue
-        facts.append(
-            f"One of your servers has no known limit of {kind.name}, and so counts as all of the "
-            f"{kind.show(most)} that you may have together."
-            if has is None
-            else f"You hold {kind.show(has)} {kind.unit} in {_count(holdings.containers, 'server')} and ask "
-            f"for {kind.show(asked)} more; together your limit is {kind.show(most)}."
-        )
-        advice.append(f"{kind.name} to {kind.show(left)}" if left >= kind.least else "")
+        asked = most if asked is None else asked
+        left = 0 if held is None else max(0, round(most - held, 9))
+        if asked > left:
+            facts.append(_explain(kind, holdings.containers, held, asked, most))
+            lower_to.append(f"{kind.name} to {kind.show(left)}" if left >= kind.least else "")
     if not facts:
         return
-    stop = "stop a server that you do not need"
-    cure = f"Lower this server's {' and '.join(advice)}, or {stop}." if all(advice) else f"S{stop[1:]}."
+    if all(lower_to):
+        cure = f"Lower this server's {' and '.join(lower_to)}, or stop a server that you do not need."
+    else:
+        cure = "Stop a server that you do not need, then try again."
     raise LimitExceeded(f"{' '.join(facts)} {cure}")
+
+
+def _explain(kind: _Kind, servers: int, held: float | None, asked: float, most: float) -> str:
+    if held is None:
+        return (
+            f"Nobody knows a limit of {kind.name} for one of your servers, so it counts as all of the "
+            f"{kind.show(most)} that you may have together."
+        )
+    return (
+        f"You hold {kind.show(held)} {kind.unit} in {_count(servers, 'server')} and ask for "
+        f"{kind.show(asked)} more; together your limit is {kind.show(most)}."
+    )
 
 
 def bound(limits: Limits) -> Limits:
