@@ -1,5 +1,6 @@
 """What the limits file says of idleness, warnings, ends and extensions."""
 
+import re
 from datetime import timedelta
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from ds01_spawner.errors import LimitsBroken
 from ds01_spawner.limits import limits_for, load_limits
+from ds01_spawner.limits.policies import POLICY_KEYS
 from ds01_spawner.model import Policy
 
 EXAMPLE = Path(__file__).parents[2] / "hub_config" / "resource-limits.yaml"
@@ -192,3 +194,13 @@ def test_times_of_the_shipped_file_are_those_that_its_comments_tell() -> None:
     file = load_limits(EXAMPLE.read_text())
     assert file.unused == ()
     assert limits_for(file, "someone").policy == Policy()
+
+
+def test_page_about_time_tells_each_key_with_the_value_that_holds_if_nothing_is_said() -> None:
+    page = (EXAMPLE.parents[1] / "docs" / "lifecycle.md").read_text()
+    table = page.partition("| key in `policies` |")[2].partition("\n\n")[0]
+    rows = re.findall(r"^\| `(\w+)` \| ([\d.]+)", table, re.MULTILINE)
+    assert {POLICY_KEYS[key][0] for key, _ in rows} == {name for name, _ in POLICY_KEYS.values()}
+    for key, written in rows:
+        name, read = POLICY_KEYS[key]
+        assert read(written) == getattr(Policy(), name), key
