@@ -7,15 +7,20 @@ read. So each source is opened with her own credentials first, and what it reall
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from ..errors import MountRefused, SiteBroken
 from ..model import Account, Mount, MountWish
 
-_HELPER = Path(__file__).with_name("open_as.py")
+_PROGRAM = Path(__file__).with_name("open_as.py")
+_ANSWER_SECONDS = 30
 
 _REASONS = {
     "missing": "does not exist. Create it, or choose another directory.",
@@ -100,20 +105,68 @@ def _ask(account: Account, paths: Sequence[str], wishes: Sequence[MountWish]) ->
     order = [str(account.uid), str(account.gid), groups]
     for path, wish in zip(paths, wishes, strict=True):
         order += ["c" * wish.create + "w" * (not wish.read_only), path]
-    command = [sys.executable, "-I", "-S", str(_HELPER)]
-    written = b"".join(os.fsencode(field) + b"\0" for field in order)
     try:
-        done = subprocess.run(command, input=written, capture_output=True, env={}, timeout=30, check=False)
-    except (OSError, subprocess.TimeoutExpired) as exc:
+        answer = os.fsdecode(_helper.ask(b"".join(os.fsencode(part) + b"\0" for part in order)))
+    except OSError as exc:
         raise SiteBroken(
             "Your directories do not answer on the server at the moment. Please tell your admin.",
             detail=f"opening {paths} as UID {account.uid}: {exc}",
         ) from exc
-    if done.returncode != 0:
-        said = done.stderr[-500:].decode(errors="replace")
+    *answers, rest = answer.split("\0")
+    if rest or len(answers) != len(paths):
         raise SiteBroken(
             "Your directories could not be opened on the server. Please tell your admin.",
-            detail=f"the Hub must run as root to open files as UID {account.uid}: {said}",
+            detail=f"the Hub must run as root to open files as UID {account.uid}: {answer or 'no answer'}",
         )
-    *answers, _ = os.fsdecode(done.stdout).split("\0")
     return answers
+
+
+class _Helper:
+    """The process that opens as other people for this one; started when it is needed and not there."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._orders: socket.socket | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started_by = 0
+
+    def ask(self, order: bytes) -> bytes:
+        """Return the answer, b"" if there is none; raises OSError when it does not come in time."""
+        # Once more, by another one: the helper may have been killed, or be just ending.
+        return self._ask(order) or self._ask(order, anew=True)
+
+    def _ask(self, order: bytes, *, anew: bool = False) -> bytes:
+        ours, theirs = socket.socketpair()
+        with ours:
+            ours.settimeout(_ANSWER_SECONDS)
+            with theirs, suppress(BrokenPipeError, ConnectionResetError):
+                socket.send_fds(self._find(anew=anew), [order], [theirs.fileno()])
+            return b"".join(iter(partial(ours.recv, 65536), b""))
+
+    def _find(self, *, anew: bool) -> socket.socket:
+        """Return where the helper takes orders."""
+        with self._lock:
+            is_there = self._process is not None and self._process.poll() is None
+            # A fork of the process that started it shares the socket, and has no business there.
+            if anew or self._orders is None or not is_there or self._started_by != os.getpid():
+                self._orders = self._start()
+                self._started_by = os.getpid()
+            return self._orders
+
+    def _start(self) -> socket.socket:
+        ours, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
+        ours.settimeout(_ANSWER_SECONDS)
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", str(_PROGRAM)],
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                cwd="/",
+                env={},
+                # Ctrl-C is for the Hub; this ends when the Hub's end of the socket is closed.
+                start_new_session=True,
+            )
+        return ours
+
+
+_helper = _Helper()

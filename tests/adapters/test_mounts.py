@@ -6,9 +6,10 @@ Two people who need no accounts, ada and bob, have private homes beside a direct
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path, PurePosixPath
@@ -18,6 +19,8 @@ import pytest
 from ds01_spawner.adapters.mounts import expand, open_mounts
 from ds01_spawner.errors import MountRefused, SiteBroken
 from ds01_spawner.model import Account, Mount, MountWish
+
+from ..hub.waiting import wait_for
 
 ADA_UID, BOB_UID, PROJECT_GID = 3001, 3002, 3100
 
@@ -240,3 +243,37 @@ def test_link_to_a_name_that_a_terminal_obeys_is_refused(machine: Machine, name:
     odd = machine.add(f"home/ada/{name}", uid=ADA_UID, gid=ADA_UID)
     (machine.home / "work").symlink_to(odd)
     assert "odd character" in machine.refusal("~/work")
+
+
+def find_helpers(parent: int) -> list[int]:
+    """Return the processes by which one opens directories as other people."""
+    children = Path(f"/proc/{parent}/task").glob("*/children")
+    pids = [int(pid) for file in children for pid in file.read_text().split()]
+    return [pid for pid in pids if b"open_as.py" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+def test_helper_that_was_killed_is_started_anew(machine: Machine) -> None:
+    before = machine.open("~")
+    (helper,) = find_helpers(os.getpid())
+    os.kill(helper, signal.SIGKILL)
+    assert machine.open("~") == before
+    (another,) = find_helpers(os.getpid())
+    assert another != helper
+
+
+def test_helper_serves_many_at_once(machine: Machine) -> None:
+    work = [machine.add(f"home/ada/{number}", uid=ADA_UID, gid=ADA_UID) for number in range(40)]
+    with ThreadPoolExecutor(20) as pool:
+        opened = list(pool.map(lambda path: machine.open(path).source, work))
+    assert opened == [str(path) for path in work]
+    assert len(find_helpers(os.getpid())) == 1
+
+
+def test_helper_ends_when_who_started_it_is_killed(machine: Machine) -> None:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        home = [MountWish(source="~", target="/workspace")]
+        pool.submit(open_mounts, machine.ada, home, roots=("{home}",)).result()
+        starter = pool.submit(os.getpid).result()
+        (helper,) = find_helpers(starter)
+        os.kill(starter, signal.SIGKILL)
+        wait_for(lambda: not Path(f"/proc/{helper}").exists(), "the helper has ended")
