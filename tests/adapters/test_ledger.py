@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from ds01_spawner.adapters.ledger import Ledger
 from ds01_spawner.allocator import PoolView
 from ds01_spawner.errors import LedgerUnavailable, LimitExceeded, NothingFree, RequestRefused
-from ds01_spawner.model import Holdings, Lease, LeaseState, Slot
+from ds01_spawner.model import NO_RESOURCES, Holdings, Lease, LeaseState, Resources, Slot
 
 from .ledgers import (
     BERLIN,
@@ -128,6 +128,27 @@ def test_the_decision_sees_slots_taken_ones_and_what_this_user_holds(ledger: Led
     assert view.taken == {"MIG-0", "GPU-2"}
     assert view.holdings == Holdings(containers=2, slots=1, gpu_share=Fraction(1, 7), takes=TAKES + TAKES)
     assert ledger.view("bob").holdings == Holdings(containers=1, slots=1, gpu_share=Fraction(1), takes=TAKES)
+
+
+def test_what_servers_take_is_added_up_once_for_each_however_many_slots_it_has(ledger: Ledger) -> None:
+    ledger.write_slots([SMALL, SECOND], NOW)
+    large = Resources(cpus=0.2, memory=2**62, pids=2**40)
+    first = ledger.reserve(replace(draft("ada", "one"), takes=large), take(SMALL, SECOND))
+    second = ledger.reserve(draft("ada", "two"), take())
+    assert ledger.lease(first.id) == first
+    assert ledger.holdings("ada").takes == Resources(cpus=0.3, memory=2**62 + 32 * 1024**3, pids=2**40 + 4096)
+    ledger.hold(second.id, LATER, NOW, "stopped over SSH")
+    assert ledger.holdings("ada").takes == large + TAKES
+    ledger.release(first.id, NOW, "stopped")
+    assert ledger.holdings("ada").takes == TAKES
+
+
+def test_a_server_without_limits_makes_the_sum_one_that_nobody_knows(ledger: Ledger) -> None:
+    ledger.reserve(draft("ada", "one"), take())
+    free = ledger.reserve(replace(draft("ada", "two"), takes=Resources(pids=4)), take())
+    assert ledger.lease(free.id) == free
+    assert ledger.holdings("ada").takes == Resources(pids=4100)
+    assert ledger.holdings("bob").takes == NO_RESOURCES
 
 
 def test_a_decision_for_one_node_sees_that_node_and_the_holdings_on_all(ledger: Ledger) -> None:

@@ -19,7 +19,16 @@ from ds01_spawner.adapters import migrations
 from ds01_spawner.adapters.ledger import Ledger
 from ds01_spawner.adapters.migrations.schema import metadata
 from ds01_spawner.errors import LedgerUnavailable, NothingFree
-from ds01_spawner.model import GpuWish, Inventory, Lease, LeaseState, Mark, MarkKind, Reservation
+from ds01_spawner.model import (
+    UNLIMITED,
+    GpuWish,
+    Inventory,
+    Lease,
+    LeaseState,
+    Mark,
+    MarkKind,
+    Reservation,
+)
 
 from .ledgers import FULL, LATER, NOW, SMALL, draft, events, nothing_free, take
 
@@ -175,6 +184,8 @@ def test_a_ledger_of_the_first_version_keeps_all_that_it_has(url: str, engine: s
     assert ledger.lease(1) == RELEASED
     assert ledger.slots() == (SMALL,)
     assert ledger.view("bob").ends == {"MIG-0": LATER}
+    # Nobody wrote down what it takes: that counts as all that she may have.
+    assert ledger.holdings("bob").takes == UNLIMITED
     assert [(event.kind, event.who, event.at, event.slots) for event in ledger.history()] == [
         ("pending", "ada", NOW, ("MIG-0",)),
         ("released", "ada", LATER, ("MIG-0",)),

@@ -15,7 +15,7 @@ from ds01_spawner.allocator import PoolView
 from ds01_spawner.errors import DS01Error, LimitExceeded, NothingFree, QueueFull, RequestRefused
 from ds01_spawner.model import GpuWish, QueueEntry, Slot
 
-from .ledgers import BERLIN, LATER, NOW, SMALL, draft, events, kinds, nothing_free, refuse, take
+from .ledgers import BERLIN, LATER, NOW, SMALL, TAKES, draft, events, kinds, nothing_free, refuse, take
 
 pytest_plugins = ("tests.adapters.postgres",)
 
@@ -78,6 +78,7 @@ def test_where_nothing_is_free_a_wish_gets_a_place_and_comes_back_whole(ledger: 
         allow_full_gpu=False,
         priority=-3,
         runs_until=LATER,
+        takes=TAKES,
     )
     asked = replace(draft("ada", "thesis"), owner="hub 17")
     with pytest.raises(NothingFree, match="All of them are taken"):
