@@ -73,6 +73,11 @@ REFUSALS = Counter("ds01_refusals", "What was asked for and refused, by the reas
 REPAIRS = Counter(
     "ds01_repairs", "Steps taken where ledger, Docker and GPUs did not agree, by what was done", ("action",)
 )
+LIFETIME_STEPS = Counter(
+    "ds01_lifetime_steps",
+    "Servers that were warned or stopped, as idle or at the end of their run time",
+    ("step", "reason"),
+)
 
 for _step in SpawnStep:
     # A series that is only there after the first time cannot be told from one that is away.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from .. import lifecycle
 from ..allocator import PoolView
 from ..errors import DS01Error, InventoryUnavailable, RequestRefused
+from ..metrics import LIFETIME_STEPS
 from ..model import (
     Decision,
     Extension,
@@ -141,11 +142,13 @@ class Lifetimes:
         if decision.step is Step.WARN:
             log.info("%s: %s", lease.container_name, decision.sentence)
             self._ledger.note(lease, "warned", decision.sentence, now)
+            LIFETIME_STEPS.labels(decision.step.value, decision.reason).inc()
             self._engine.tell(lease.container_id or "", decision.sentence)
         elif lease.id not in self._stopping:
             log.warning("stopping %s: %s", lease.container_name, decision.sentence)
             self._stopping.add(lease.id)
             self._ledger.note(lease, "stopped", decision.sentence, now)
+            LIFETIME_STEPS.labels(decision.step.value, decision.reason).inc()
             self._stops.submit(self._stop, lease, decision).add_done_callback(
                 lambda _done: self._stopping.discard(lease.id)
             )

@@ -33,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     # It tells at each start that there is nothing to migrate.
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    # JupyterHub's own module tells of every cookie that it looks at.
+    logging.getLogger("tornado.application").setLevel(logging.ERROR)
     signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
     stop, failures = threading.Event(), list[BaseException]()
 
@@ -57,11 +59,15 @@ def _run(config_file: Path, stop: threading.Event) -> None:
     from ..adapters.lock_file import hold_lock
     from ..site import DS01, read_config
     from .loop import Loop
-    from .settings import find_hub, open_hub
+    from .settings import find_hub, find_own_address, open_hub
+    from .web import serving
 
     config = read_config(config_file)
     site = DS01(config=config)
-    with hold_lock(Path(f"{site.socket_path}.lock"), stop) as is_ours:
+    address = find_own_address(os.environ, config, site.service_url)
+    lock = Path(f"{site.socket_path}.lock")
+    # First of all it answers: a Hub that starts it waits for that, and does not start without it.
+    with serving(site, address, stop), hold_lock(lock, stop) as is_ours:
         if is_ours:
             Loop(site, open_hub(find_hub(os.environ, config)), stop).run()
 

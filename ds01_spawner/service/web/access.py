@@ -1,0 +1,48 @@
+"""Who asks, and what her token lets her do here: what its scopes let it do at the Hub."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who sent a request, as the Hub names her; `is_user` is False for a service, which may have any name.
+
+    `scopes` are those of the token, which may be fewer than her own, with all that follow from them.
+    """
+
+    name: str
+    is_user: bool
+    scopes: frozenset[str]
+
+    def is_self(self, user: str) -> bool:
+        """Whether the servers of `user` are the caller's own."""
+        return self.is_user and self.name == user
+
+    def may_see(self, user: str) -> bool:
+        """Whether she may see the servers of `user`."""
+        return self.is_self(user) or self._has_for("read:servers", user)
+
+    def may_see_all(self) -> bool:
+        """Whether she may see everybody's servers."""
+        return "read:servers" in self.scopes
+
+    def may_change(self, user: str) -> bool:
+        """Whether she may ask for something for the servers of `user`: who may start and stop them may."""
+        return self.is_self(user) or self._has_for("servers", user)
+
+    def may_read_metrics(self) -> bool:
+        """Whether she may read `metrics`, as at the Hub's own."""
+        return "read:metrics" in self.scopes
+
+    def _has_for(self, scope: str, user: str) -> bool:
+        # One for a group is never enough: who is in it only the Hub knows.
+        return not self.scopes.isdisjoint({scope, f"{scope}!user={user}"})
+
+
+def read_caller(model: Mapping[str, Any]) -> Caller:
+    """Return who the Hub says that it is."""
+    return Caller(name=model["name"], is_user=model["kind"] == "user", scopes=frozenset(model["scopes"]))

@@ -1,0 +1,146 @@
+"""The HTTP server: a thread with an event loop of its own, beside the loop that keeps all in agreement."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hashlib
+import logging
+import re
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+from jupyterhub.services.auth import HubOAuth
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+from tornado.web import Application
+
+from ...site import DS01
+from ..settings import Address
+from .desk import Desk
+from .handlers import (
+    AllServers,
+    Callback,
+    Front,
+    Health,
+    Metrics,
+    Nothing,
+    OneServer,
+    Rooms,
+    ServerExtension,
+)
+
+log = logging.getLogger(__name__)
+
+# Each call is a few reads of the ledger.
+_CALLS_AT_ONCE = 4
+# So long a token that was revoked still counts: not each poll of a page shall ask the Hub.
+_KNOWN_SECONDS = 60
+_MOST_BYTES = 64 * 1024
+_BODY_SECONDS = 10
+_PAUSE_SECONDS = 0.5
+
+
+@contextmanager
+def serving(site: DS01, address: Address | None, stop: threading.Event) -> Iterator[None]:
+    """Answer at `address` while the body runs, until `stop` is set; for None, not at all.
+
+    Raises:
+        Exception: what made it fail; `stop` was set then, so that the body ends.
+    """
+    if address is None:
+        yield
+        return
+    failures = list[BaseException]()
+
+    def run(address: Address) -> None:
+        try:
+            asyncio.run(_serve(site, address, stop))
+        # It is not swallowed: it is raised when the body has ended.
+        except BaseException as exc:
+            failures.append(exc)
+            stop.set()
+
+    web = threading.Thread(target=run, args=(address,), name="web")
+    web.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        web.join()
+    if failures:
+        raise failures[0]
+
+
+async def _serve(site: DS01, address: Address, stop: threading.Event) -> None:
+    sockets = await _bind(address, stop)
+    with ThreadPoolExecutor(_CALLS_AT_ONCE, thread_name_prefix="ds01-web") as pool:
+        rooms = Rooms(hub_auth=_open_auth(address), desk=Desk(site), pool=pool)
+        server = HTTPServer(
+            make_application(rooms, address.token), max_body_size=_MOST_BYTES, body_timeout=_BODY_SECONDS
+        )
+        server.add_sockets(sockets)
+        if sockets:
+            log.info("answering at %s, behind %s", address.url, address.prefix)
+        await asyncio.get_running_loop().run_in_executor(None, stop.wait)
+        server.stop()
+        await server.close_all_connections()
+
+
+async def _bind(address: Address, stop: threading.Event) -> list[socket.socket]:
+    """Return the sockets of an address as soon as it is free: an older service may still be ending.
+
+    Raises:
+        OSError: it cannot be listened at.
+    """
+    is_told = False
+    while not stop.is_set():
+        try:
+            return bind_sockets(address.port, address.host)
+        except OSError as exc:
+            if exc.errno != errno.EADDRINUSE:
+                raise
+        if not is_told:
+            log.warning("another program listens at %s; waiting until it ends", address.url)
+            is_told = True
+        await asyncio.sleep(_PAUSE_SECONDS)
+    return []
+
+
+def _open_auth(address: Address) -> HubOAuth:
+    return HubOAuth(
+        api_url=address.api_url,
+        api_token=address.token,
+        base_url=address.prefix,
+        hub_prefix=address.hub_prefix,
+        oauth_client_id=address.client_id,
+        access_scopes=set(address.scopes),
+        cache_max_age=_KNOWN_SECONDS,
+    )
+
+
+def make_application(rooms: Rooms, token: str) -> Application:
+    """Return the application below the prefix that the Hub's proxy sends here; `token` is the service's."""
+    shared = {"rooms": rooms}
+    prefix = re.escape(rooms.hub_auth.base_url)
+    handlers = (
+        ("", Front),
+        ("oauth_callback", Callback),
+        ("api/health", Health),
+        ("api/servers", AllServers),
+        ("api/servers/([^/]+)", OneServer),
+        ("api/servers/([^/]+)/extend", ServerExtension),
+        ("metrics", Metrics),
+    )
+    return Application(
+        [(f"{prefix}{path}", handler, shared) for path, handler in handlers],
+        default_handler_class=Nothing,
+        default_handler_args=shared,
+        # Derived, so that people stay signed in when the service is started anew.
+        cookie_secret=hashlib.sha256(b"cookies of the service ds01:" + token.encode()).digest(),
+        # What goes wrong is logged where it does; pages ask again and again.
+        log_function=lambda _handler: None,
+    )
