@@ -43,6 +43,9 @@ c.JupyterHub.cookie_secret_file = "/var/lib/jupyterhub/cookie_secret"
 # they run on, and the Hub finds them again when it is back: restart it whenever you need to.
 c.JupyterHub.cleanup_servers = False
 
+# The Hub learns within a minute that a server is used, so that none is stopped as idle that is not.
+c.JupyterHub.last_activity_interval = 60
+
 # People --------------------------------------------------------------------------------------------
 
 # The accounts of this machine, with their own passwords. Any other authenticator will do, as long as

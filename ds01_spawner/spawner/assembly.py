@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
@@ -28,14 +27,19 @@ from ..templating import template_directory
 
 HUB_PYTHON = "/opt/ds01/hub/bin/python"
 START_PROGRAM = "/opt/ds01/start.py"
-MOUNTS_FILE = "/opt/ds01/mounts.json"
+MOUNTS_FILE = "/opt/ds01/mounts"
 SUDO_RULE = "/etc/sudoers.d/ds01"
+
+# How often a server tells the Hub that it is used, in seconds; JupyterHub's own is five minutes, in which a
+# server that is idle by then could be stopped.
+ACTIVITY_INTERVAL = "JUPYTERHUB_ACTIVITY_INTERVAL"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
     """A request that was accepted, with all that was looked up for it, her directories opened once."""
 
+    login: str
     request: ServerRequest
     account: Account
     limits: Limits
@@ -100,6 +104,7 @@ def decide(
     base = offers.check(login, server, asked, effective)
     wishes = _wishes(asked, account, home_dir)
     return Prepared(
+        login=login,
         request=asked,
         account=account,
         limits=effective,
@@ -184,7 +189,7 @@ def create_arguments(
     """Return the arguments of `DockerEngine.create`; what the contract names wins over an admin's extras."""
     account = assembled.plan.account
     home = container_home(account)
-    environment = {**environment, "HOME": home, "USER": account.name, "LOGNAME": account.name}
+    environment = {ACTIVITY_INTERVAL: "60", **environment, "HOME": home, "USER": account.name, "LOGNAME": account.name}
     plan = replace(
         assembled.plan,
         nonce=lease.nonce,
@@ -206,9 +211,8 @@ def read_port(inspected: Mapping[str, Any]) -> int:
 def give_identity(engine: DockerEngine, assembled: Assembled, container_id: str) -> None:
     """Write who she is, and what starts her server, into the created container."""
     plan = assembled.plan
-    mounts = [{"target": m.target, "device": m.device, "inode": m.inode} for m in plan.mounts]
     written = {
-        MOUNTS_FILE: json.dumps(mounts),
+        MOUNTS_FILE: "".join(f"{one.device} {one.inode} {one.target}\n" for one in plan.mounts),
         START_PROGRAM: (template_directory() / "start.py").read_text(encoding="utf-8"),
     }
     edited = {"/etc/passwd": identity.merge_passwd, "/etc/group": identity.merge_group}

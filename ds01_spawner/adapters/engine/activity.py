@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import time
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,12 +16,13 @@ from ... import mlc
 from .connection import Connection, translated
 from .times import read_time
 
+_USED_OF_LATE_SECONDS = 3600
 KEEP_ALIVE = f"{mlc.WORKSPACE}/.keep-alive"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerActivity:
-    """CPU time used, bytes received and sent since its start, shells that are open, and the time of
+    """CPU time used, bytes received and sent since its start, shells that are in use, and the time of
     its `.keep-alive`, None where there is none. On the host's network no bytes are counted.
     """
 
@@ -54,12 +57,22 @@ class ActivityCalls(Connection):
             return None
 
     def _is_shell(self, exec_id: str) -> bool:
-        """Whether a process that was started from outside still runs at a terminal, as a shell does."""
+        """Whether a process that was started from outside runs at a terminal that was used of late.
+
+        Docker lets a shell run on whose connection was lost.
+        """
         try:
             found: dict[str, Any] = self.client.exec_inspect(exec_id)
         except docker.errors.NotFound:
             return False
-        return bool(found["Running"] and found["ProcessConfig"]["tty"])
+        if not found["Running"] or not found["ProcessConfig"]["tty"]:
+            return False
+        try:
+            terminal = os.stat(f"/proc/{found['Pid']}/fd/0")
+        except OSError:
+            # Docker runs on another machine, or it has just ended.
+            return True
+        return time.time() - max(terminal.st_atime, terminal.st_mtime) < _USED_OF_LATE_SECONDS
 
     def _read_keep_alive(self, container_id: str) -> datetime | None:
         # docker-py has no call for a path's stat alone. Docker looks within the container's own root.
