@@ -38,7 +38,19 @@ from .adapters.ledger import Ledger
 from .adapters.mounts import open_mounts
 from .adapters.site_files import read_catalog, read_limits
 from .catalog import SEARCH_PATHS
-from .core import Admin, BaseSupply, Core, Images, ImageStore, Leases, Lifetimes, Offers, Servers, Upkeep
+from .core import (
+    Admin,
+    BaseSupply,
+    Core,
+    Images,
+    ImageStore,
+    Leases,
+    Lifetimes,
+    Offers,
+    SelfTest,
+    Servers,
+    Upkeep,
+)
 from .image import DEFAULT_BASE_PACKAGES, DEFAULT_BASE_SYSTEM_PACKAGES, DEFAULT_USE_CASES
 from .keeping import Bounds
 from .model import Account, Inventory, SlotUse
@@ -434,6 +446,9 @@ class DS01(LoggingConfigurable):
             longest_wait=timedelta(seconds=self.queue_timeout_seconds + 60),
             shared_containers_block=self.shared_containers_block,
         )
+        self_test = SelfTest(
+            ledger=ledger, engine=self.engine, leases=leases, device_mode=lambda: self.device_hand_over
+        )
         lifetimes = Lifetimes(
             ledger=ledger,
             engine=self.engine,
@@ -458,6 +473,7 @@ class DS01(LoggingConfigurable):
             images=images,
             image_store=store,
             leases=leases,
+            self_test=self_test,
             lifetimes=lifetimes,
             servers=Servers(ledger=ledger, offers=offers, leases=leases, lifetimes=lifetimes),
             upkeep=upkeep,

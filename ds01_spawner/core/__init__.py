@@ -1,10 +1,10 @@
 """The use cases, synchronous: what is free, the image, the lease, and how it ends.
 
-`Core` is made of eight parts, each with the adapters it needs by constructor: `Offers` (what she may
+`Core` is made of nine parts, each with the adapters it needs by constructor: `Offers` (what she may
 have), `Images` (resolve and build), `ImageStore` (list, remove and prune what was built), `Leases` (reserve,
-activate, settle), `Lifetimes` (watch running servers, warn, extend and end them), `Servers` (what
-people see of them), `Upkeep` (reconcile, read the GPUs), `Admin` (look, allocate, release, drain). None of
-them awaits.
+activate, settle), `SelfTest` (that a server sees its GPUs alone), `Lifetimes` (watch running servers, warn,
+extend and end them), `Servers` (what people see of them), `Upkeep` (reconcile, read the GPUs), `Admin` (look,
+allocate, release, drain). None of them awaits.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from .images import Images
 from .leases import Leases
 from .lifetimes import Lifetimes
 from .offers import Offers
+from .self_test import SelfTest
 from .servers import Servers
 from .upkeep import Upkeep
 
@@ -30,6 +31,7 @@ __all__ = [
     "Leases",
     "Lifetimes",
     "Offers",
+    "SelfTest",
     "Servers",
     "Upkeep",
 ]
@@ -37,12 +39,13 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Core:
-    """The eight parts, for whoever serves people: the spawner, the service, the command line."""
+    """The nine parts, for whoever serves people: the spawner, the service, the command line."""
 
     offers: Offers
     images: Images
     image_store: ImageStore
     leases: Leases
+    self_test: SelfTest
     lifetimes: Lifetimes
     servers: Servers
     upkeep: Upkeep

@@ -13,7 +13,7 @@ from tornado.httpclient import AsyncHTTPClient, HTTPError
 from .. import mlc
 from ..buildlog import sum_up
 from ..core.leases import Claim, Start
-from ..errors import ServerEnded
+from ..errors import ServerEnded, WrongDevices
 from ..metrics import START_IMAGES, SpawnStep, timed
 from ..model import BuiltImage
 from . import assembly
@@ -72,6 +72,7 @@ class StartSteps(Waiting):
         await self._reserve(prepared)
         ip, port = await super().start()  # type: ignore[misc]
         self._last_status, self._is_held = None, False
+        await self._test_devices()
         self.tell("Your container runs; waiting for Jupyter to answer.", 90)
         await self._await_jupyter(ip, port)
         await self._call(self.site.core.leases.activate, self._claim.lease, self.object_id)
@@ -170,6 +171,14 @@ class StartSteps(Waiting):
         return await self._call(
             assembly.assemble, self.site.engine, prepared, image, server=self.name, site=site
         )
+
+    async def _test_devices(self) -> None:
+        """End a server that sees other GPUs than those of its lease, also one that ran before."""
+        try:
+            await self._call(self.site.core.self_test.check, self._claim.lease, self.object_id)
+        except WrongDevices:
+            self._is_adopting = False
+            raise
 
     async def _refuse_foreign(self, prepared: assembly.Prepared) -> None:
         foreign = await self._call(self.site.core.leases.clear_name, prepared.container_name)

@@ -43,6 +43,15 @@ def test_a_reading_of_the_gpus_comes_back_in_the_order_of_its_indexes(ledger: Le
     assert ledger.slots() == (SMALL, SECOND, FULL)
 
 
+def test_the_nodes_of_a_slot_are_kept_and_learned_later(ledger: Ledger) -> None:
+    known = replace(SMALL, device_nodes=("nvidia0", "nvidia-cap12", "nvidia-cap13"))
+    ledger.write_inventory(Inventory(slots=(SMALL, FULL), gpus=GPUS), NOW)
+    ledger.write_inventory(Inventory(slots=(known, FULL), gpus=GPUS), LATER)
+    assert ledger.slots() == (known, FULL)
+    ledger.write_inventory(Inventory(slots=(FULL,), gpus=GPUS), LATER)
+    assert ledger.known_slots() == (known, FULL)
+
+
 def test_the_newest_reading_replaces_the_one_before(ledger: Ledger) -> None:
     ledger.write_inventory(Inventory(slots=(SMALL, FULL), gpus=GPUS, simulated=True), NOW)
     ledger.write_inventory(Inventory(slots=(SMALL,), gpus=GPUS[:1]), LATER)

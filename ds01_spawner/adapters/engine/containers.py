@@ -19,6 +19,7 @@ from ...model import RUNNING_STATES, Container
 from ...templating import template_directory
 from .activity import ActivityCalls
 from .connection import translated
+from .devices import DeviceCalls
 from .disk import DiskCalls
 from .pulls import PullCalls
 
@@ -43,7 +44,7 @@ class File:
     mode: int = 0o644
 
 
-class DockerEngine(ActivityCalls, DiskCalls, PullCalls):
+class DockerEngine(ActivityCalls, DeviceCalls, DiskCalls, PullCalls):
     """Docker, with all that is asked of it."""
 
     def __init__(self, **kwargs: Any) -> None:

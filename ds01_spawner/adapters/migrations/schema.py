@@ -88,6 +88,7 @@ slots = sa.Table(
     sa.Column("share_numerator", sa.Integer, nullable=False),
     sa.Column("share_denominator", sa.Integer, nullable=False),
     sa.Column("fault", sa.Text, nullable=False),
+    sa.Column("device_nodes", Words, nullable=False, server_default=""),
     sa.Column("present", sa.Boolean, nullable=False),
     sa.Column("changed_at", UtcDateTime, nullable=False),
 )
@@ -280,6 +281,7 @@ def to_row(slot: Slot) -> dict[str, object]:
         "share_numerator": slot.share.numerator,
         "share_denominator": slot.share.denominator,
         "fault": slot.fault,
+        "device_nodes": slot.device_nodes,
     }
 
 

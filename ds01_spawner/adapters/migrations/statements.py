@@ -52,6 +52,7 @@ _SLOT = (
     slots.c.share_denominator,
     slots.c.node,
     slots.c.fault,
+    slots.c.device_nodes,
 )
 _HELD_SLOT = (lease_slots.c.node == slots.c.node, lease_slots.c.slot_uuid == slots.c.uuid, lease_slots.c.live)
 _LEASES = (
@@ -156,6 +157,7 @@ def make_slot(
     share_denominator: int,
     node: str,
     fault: str,
+    device_nodes: tuple[str, ...],
 ) -> Slot:
     """Make a slot of the columns that the statements above read, in their order."""
     return Slot(
@@ -168,6 +170,7 @@ def make_slot(
         share=Fraction(share_numerator, share_denominator),
         node=node,
         fault=fault,
+        device_nodes=device_nodes,
     )
 
 
