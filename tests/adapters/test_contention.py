@@ -30,7 +30,7 @@ from ds01_spawner.adapters.ledger import Ledger
 from ds01_spawner.allocator import LeaseDraft, PoolView
 from ds01_spawner.errors import LimitExceeded, NothingFree
 from ds01_spawner.limits import check
-from ds01_spawner.model import GpuWish, Lease, Limits, Slot
+from ds01_spawner.model import GpuWish, Lease, Limits, Resources, Slot
 
 pytest_plugins = ("tests.adapters.postgres",)
 
@@ -42,7 +42,9 @@ MOST_SLOTS = 3
 MOST_HELD = 2  # by one process
 # Four processes would wait.
 QUEUE_LIMIT = 2
-LIMITS = Limits(group="students", slots=MOST_SLOTS)
+# Her slots may take 1 CPU each, but not all of them half a CPU more.
+MOST_CPUS = 3.5
+LIMITS = Limits(group="students", slots=MOST_SLOTS, aggregate=Resources(cpus=MOST_CPUS))
 # How often one looks whether anything changed, and how soon it asks although nothing did.
 LOOK_SECONDS, ASK_SECONDS = 0.005, 0.1
 SLOTS = tuple(
@@ -170,8 +172,8 @@ def processes() -> Iterator[ProcessPoolExecutor]:
         yield pool
 
 
-def ask_for(user: str, server: str) -> Asked:
-    now = datetime.now(timezone.utc)
+def ask_for(user: str, server: str, *, cpus: float = 1) -> Asked:
+    now, takes = datetime.now(timezone.utc), Resources(cpus=cpus)
     draft = LeaseDraft(
         user=user,
         server=server,
@@ -180,8 +182,10 @@ def ask_for(user: str, server: str) -> Asked:
         nonce=os.urandom(16).hex(),
         created_at=now,
         deadline=now + timedelta(minutes=5),
+        takes=takes,
     )
-    return Asked(draft=draft, wish=GpuWish(user=user, profile="1g.10gb", count=1, requested_at=now))
+    wish = GpuWish(user=user, profile="1g.10gb", count=1, requested_at=now, takes=takes)
+    return Asked(draft=draft, wish=wish)
 
 
 class Fighter:
@@ -231,7 +235,7 @@ class Fighter:
         if is_first and self._queues:
             meet()
         had = len(self._given)
-        asked = ask_for(self._user, f"server{self._number}-{had}")
+        asked = ask_for(self._user, f"server{self._number}-{had}", cpus=1 + had % 2 / 2)
         waits = self._ask(asked)
         if is_first and not self._queues:
             meet()
@@ -344,16 +348,20 @@ def replay_history(sql: sa.Connection) -> list[str]:
     """Go through the events in their order and return where a slot was doubled or a limit exceeded."""
     history = sql.execute(
         sa.text(
-            "SELECT lease_events.kind, leases.user_name, lease_slots.slot_uuid FROM lease_events"
+            "SELECT lease_events.kind, leases.user_name, leases.cpus, lease_slots.slot_uuid FROM lease_events"
             " JOIN leases ON leases.id = lease_events.lease_id"
             " JOIN lease_slots ON lease_slots.lease_id = leases.id ORDER BY lease_events.id"
         )
     )
     held: Counter[str] = Counter()
+    taken = dict.fromkeys(USERS, 0.0)
     faults = []
-    for kind, user, slot in history:
+    for kind, user, cpus, slot in history:
         change = {"pending": 1, "released": -1}[kind]
         held.update({f"slot {slot}": change, f"user {user}": change})
+        taken[user] += change * cpus
+        if taken[user] > MOST_CPUS:
+            faults.append(f"recorded: CPUs of {user}, {taken[user]} at once")
         if held[f"slot {slot}"] not in (0, 1):
             faults.append(f"recorded: slot {slot} has {held[f'slot {slot}']} leases")
         if held[f"user {user}"] > MOST_SLOTS:
@@ -460,7 +468,14 @@ class TestNothingSerialises:
         reports = run_fight(processes, fight)
         with past_the_ledger(url) as sql:
             faults = find_faults(sql, reports, 10 * PROCESSES)
-        for kind in ("seen: slot", "seen: user", "recorded: slot", "recorded: user", "epoch"):
+        for kind in (
+            "seen: slot",
+            "seen: user",
+            "recorded: slot",
+            "recorded: user",
+            "recorded: CPUs",
+            "epoch",
+        ):
             assert any(fault.startswith(kind) for fault in faults), (kind, faults[:20])
         ledger.close()
 
