@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from .. import allocator, limits, mlc, reconcile
 from ..allocator import LeaseDraft, PoolView
 from ..errors import LimitExceeded, LimitsBroken, NothingFree
+from ..metrics import REPAIRS
 from ..model import FULL_GPU, Container, GpuWish, Lease, LeaseState, Limits, ServerRequest, Slot
 from ..reconcile import Action, Repair, Rules
 from .offers import STOPPED, Offers
@@ -292,7 +293,7 @@ class Leases:
                 now = self.now()
                 until = now + _END_TIME + timedelta(seconds=grace_seconds)
                 self._ledger.end(lease_id, now, ended, owner=self._owner, until=until)
-            return self._settle(lease_id, grace_seconds=grace_seconds)
+            return self._settle(lease_id, grace_seconds=grace_seconds, is_repair=not ended)
 
     def settle_unless_busy(self, lease_id: int) -> None:
         """Settle a lease that is found to be wrong, unless somebody settles it at this moment."""
@@ -303,7 +304,7 @@ class Leases:
             finally:
                 lock.release()
 
-    def _settle(self, lease_id: int, *, grace_seconds: int = 10) -> Lease | None:
+    def _settle(self, lease_id: int, *, grace_seconds: int = 10, is_repair: bool = True) -> Lease | None:
         lease = self._ledger.lease(lease_id)
         if lease is None or not lease.state.is_live:
             return lease
@@ -314,6 +315,8 @@ class Leases:
         for repair in reconcile.plan_lease(lease, containers, self.now(), rules=self.rules, present=present):
             if not self._apply(repair, lease, grace_seconds):
                 break
+            if is_repair:
+                REPAIRS.labels(repair.action.value).inc()
         return self._ledger.lease(lease_id)
 
     def settle_server(
@@ -341,6 +344,7 @@ class Leases:
             why = f"Your container {name} was stopped: its time was over before it was started again."
             self._ledger.note(lease, STOPPED, why, self.now())
         self._engine.remove(container_id)
+        REPAIRS.labels(Action.REMOVE.value).inc()
         self._ledger.note(lease, "repaired", f"{name} was removed, which had outlived its lease", self.now())
 
     def _lock_of(self, lease_id: int) -> threading.Lock:
