@@ -4,20 +4,19 @@ Docker resolves a mount's source as root, after the Hub opened it as the student
 swapped in between shows another device or inode here, and the server does not start.
 """
 
-import json
 import os
 import runpy
 import sys
 
 
 def main() -> None:
-    """Check each mount of /opt/ds01/mounts.json, then become the single-user server."""
-    with open("/opt/ds01/mounts.json", encoding="utf-8") as file:
-        mounts = json.load(file)
-    for mount in mounts:
-        found = os.stat(mount["target"])
-        if (found.st_dev, found.st_ino) != (mount["device"], mount["inode"]):
-            sys.exit(f"{mount['target']} is not the directory that was checked: the server does not start.")
+    """Check each mount of /opt/ds01/mounts (`DEVICE INODE TARGET` a line), then become the server."""
+    with open("/opt/ds01/mounts", encoding="utf-8") as file:
+        mounts = [line.rstrip("\n").split(" ", 2) for line in file]
+    for device, inode, target in mounts:
+        found = os.stat(target)
+        if (found.st_dev, found.st_ino) != (int(device), int(inode)):
+            sys.exit(f"{target} is not the directory that was checked: the server does not start.")
     # As `python -I -m` does it, without a second start of Python.
     runpy.run_module("jupyterhub.singleuser", run_name="__main__", alter_sys=True)
 

@@ -189,7 +189,13 @@ def create_arguments(
     """Return the arguments of `DockerEngine.create`; what the contract names wins over an admin's extras."""
     account = assembled.plan.account
     home = container_home(account)
-    environment = {ACTIVITY_INTERVAL: "60", **environment, "HOME": home, "USER": account.name, "LOGNAME": account.name}
+    environment = {
+        ACTIVITY_INTERVAL: "60",
+        **environment,
+        "HOME": home,
+        "USER": account.name,
+        "LOGNAME": account.name,
+    }
     plan = replace(
         assembled.plan,
         nonce=lease.nonce,

@@ -22,6 +22,7 @@ class PooledCalls(LoggingConfigurable):
 
     _site: ClassVar[DS01 | None] = None
     _short_pool: ClassVar[ThreadPoolExecutor | None] = None
+    _opened_core: ClassVar[Core | None] = None
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -58,7 +59,10 @@ class PooledCalls(LoggingConfigurable):
 
     async def _core(self) -> Core:
         """Return the site's use cases; the first time that opens the ledger, in a thread."""
-        return await self._call(lambda: self.site.core)
+        cls = type(self)
+        if cls._opened_core is None:
+            cls._opened_core = await self._call(lambda: self.site.core)
+        return cls._opened_core
 
     async def _calls_done(self) -> None:
         while self._calls:

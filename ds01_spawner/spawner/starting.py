@@ -8,7 +8,6 @@ from typing import Any
 
 import docker.errors
 from jupyterhub.utils import random_port
-from tornado.httpclient import AsyncHTTPClient, HTTPError
 
 from .. import mlc
 from ..buildlog import sum_up
@@ -17,11 +16,12 @@ from ..errors import ServerEnded, WrongDevices
 from ..metrics import START_IMAGES, SpawnStep, timed
 from ..model import BuiltImage
 from . import assembly
+from .answering import has_answered
 from .pools import result_of
 from .waiting import Waiting
 
-# How long a server that listens has for its answer, and how often it is looked whether one still runs.
-ANSWER_SECONDS, LOOK_SECONDS = 3.0, 0.5
+# How often it is looked whether one that does not answer yet still runs.
+LOOK_SECONDS = 0.5
 # Between two tries to reach it: most are up soon, and the others must not be asked all the time.
 SHORTEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.02, 0.25
 # For the Hub's own first request to a server that has just answered.
@@ -87,7 +87,7 @@ class StartSteps(Waiting):
         # Until it is known whose container is there already, none may be ended.
         self._unsettled = self._is_adopting = True
         start = Start(
-            user=self._login,
+            user=prepared.login,
             server=self.name,
             container_name=prepared.container_name,
             request=prepared.request,
@@ -126,12 +126,12 @@ class StartSteps(Waiting):
     async def _await_jupyter(self, ip: str, port: int) -> None:
         """Return when the server answers; one that ends, or never does, says why."""
         loop = asyncio.get_running_loop()
-        url = f"http://{ip}:{port}{self.server.base_url}api"
+        path = f"{self.server.base_url}api"
         deadline, pause = loop.time() + self.http_timeout, SHORTEST_PAUSE_SECONDS
         # One that has no address has ended.
         look_at = loop.time() + (LOOK_SECONDS if ip else 0)
         while True:
-            answers = bool(ip) and await has_answered(url)
+            answers = bool(ip) and await has_answered(ip, port, path)
             if answers or loop.time() >= look_at:
                 # Also of one that answers: it may have ended, and another one have its address.
                 found = await self.get_object()
@@ -260,19 +260,3 @@ def describe_image(image: BuiltImage) -> str:
             "one, start with “Build on the newest base image”."
         )
     return "The image is there already."
-
-
-async def has_answered(url: str) -> bool:
-    """Whether a server answers at all, whatever it says."""
-    # The Hub's own client asks ten at once: as many that never answer would hold up everybody else.
-    client = AsyncHTTPClient(force_instance=True)
-    try:
-        # It is the student's: it must not lead the Hub elsewhere, nor give it much to read.
-        await client.fetch(
-            url, method="HEAD", request_timeout=ANSWER_SECONDS, raise_error=False, follow_redirects=False
-        )
-    except (OSError, HTTPError):
-        return False
-    finally:
-        client.close()
-    return True
