@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import signal
 import socket
 import ssl
@@ -49,6 +50,20 @@ PROFILES = [
     {"display_name": "Own folders", "slug": "folders", "spawner_override": {"allow_mount_options": True}},
     {"display_name": "Own base", "slug": "base", "spawner_override": {"allow_custom_base_image": True}},
 ]
+# What a lab's Hub lets services do: `prometheus` reads metrics, `stranger` may do nothing, and `ada` has the
+# name of a student.
+ROLES: list[dict[str, Any]] = [
+    {"name": "ds01", "services": ["ds01"], "scopes": ["list:users", "read:servers", "servers"]},
+    {"name": "user", "scopes": ["self", "access:services!service=ds01"]},
+    {
+        "name": "prometheus",
+        "services": ["prometheus"],
+        "scopes": ["read:metrics", "access:services!service=ds01"],
+    },
+    {"name": "namesake", "services": ["ada"], "scopes": ["access:services!service=ds01"]},
+]
+TOKENS = {name: secrets.token_hex(16) for name in ("prometheus", "stranger", "ada")}
+ADMIN = "teacher"
 
 
 class Hub:
@@ -68,8 +83,9 @@ class Hub:
         self.engine = engine
         self.docker = docker.APIClient(base_url=engine.docker_host, version="auto")
         self.gateway = DockerEngine(docker_host=engine.docker_host).ensure_network(lab.name)
-        port, self.hub_port, proxy_port = find_free_ports(3)
+        port, self.hub_port, proxy_port, service_port = find_free_ports(4)
         self.url = f"http://127.0.0.1:{port}"
+        self.service_url = f"http://127.0.0.1:{service_port}"
         self._directory = lab.directory / "hub"
         self._directory.mkdir(mode=0o700)
         self._log = self._directory / "hub.log"
@@ -104,6 +120,9 @@ class Hub:
                 "services": [
                     {
                         "name": "ds01",
+                        "url": self.service_url,
+                        "oauth_no_confirm": True,
+                        "oauth_client_allowed_scopes": ["read:servers", "servers"],
                         "command": [
                             sys.executable,
                             "-m",
@@ -114,15 +133,10 @@ class Hub:
                         "environment": self._gpu_environment(),
                     }
                 ],
-                "load_roles": [
-                    {
-                        "name": "ds01",
-                        "services": ["ds01"],
-                        "scopes": ["list:users", "read:servers", "servers"],
-                    }
-                ],
+                "load_roles": ROLES,
+                "service_tokens": {token: name for name, token in TOKENS.items()},
             },
-            "Authenticator": {"allow_all": True},
+            "Authenticator": {"allow_all": True, "admin_users": [ADMIN]},
             "DummyAuthenticator": {"password": PASSWORD},
             "Spawner": {"poll_interval": 1, "consecutive_failure_limit": 0},
             "DS01": {

@@ -10,15 +10,17 @@ from typing import Any
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from traitlets.config import Config
 
 from ds01_spawner.core.servers import ServerView
-from ds01_spawner.errors import ConfigBroken, RequestRefused
+from ds01_spawner.errors import ConfigBroken, LimitExceeded, RequestRefused
 from ds01_spawner.model import Cause, LeaseState, Notice, TimeLeft
 from ds01_spawner.service.settings import Address, find_own_address
 from ds01_spawner.service.web import serving
 from ds01_spawner.service.web.access import Caller, read_caller
 from ds01_spawner.service.web.answers import read_extension, write_server
+from ds01_spawner.service.web.desk import Desk
 from ds01_spawner.site import DS01, read_config
 from tests.hub.waiting import wait_for
 from tests.unit.lab import Lab
@@ -311,3 +313,28 @@ def test_a_held_server_tells_until_when(site: DS01, lab: Lab) -> None:
     (view,) = site.core.servers.list("ada")
     assert view.lease.state is LeaseState.HELD
     assert write_server(view)["held_until"] == (lab.now + HOUR).isoformat(timespec="seconds")
+
+
+def test_a_refused_extension_is_counted_among_what_the_service_shows(site: DS01, lab: Lab) -> None:
+    lab.run("ada", "thesis", runs_for=HOUR)
+    desk = Desk(site)
+    before = _refusals(desk)
+    with pytest.raises(LimitExceeded):
+        desk.extend("ada", "thesis", 1000 * HOUR, "ada")
+    assert _refusals(desk) == before + 1
+
+
+def _refusals(desk: Desk) -> float:
+    """Return how many extensions were refused since they were too long, as Prometheus reads it."""
+    return sum(
+        sample.value
+        for family in text_string_to_metric_families(desk.write_metrics().decode())
+        for sample in family.samples
+        if (sample.name, sample.labels) == ("ds01_refusals_total", {"asked": "extension", "reason": "limit"})
+    )
+
+
+def test_the_service_shows_the_ledgers_numbers_and_its_process_and_nothing_of_the_hubs(site: DS01) -> None:
+    found = {family.name for family in text_string_to_metric_families(Desk(site).write_metrics().decode())}
+    assert {"ds01_slots", "ds01_repairs", "process_resident_memory_bytes"} <= found
+    assert not [name for name in found if not name.startswith(("ds01_", "process_"))]
