@@ -1,7 +1,8 @@
 """A package index at one of the host's addresses, whose downloads can be held half-way.
 
 It has every package whose name begins with `PREFIX`: one version, a module of the same name that holds
-nothing, and a file of zeros that takes its room only once it is installed.
+nothing, and a file of zeros that takes its room only once it is installed. What a package needs is told
+without a download.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 PREFIX = "ds01-fault-"
 INSTALLED_BYTES = 48 * 1024**2
-REACHED_SECONDS = 60
+# What stands before the package is built as well where nobody did so before.
+REACHED_SECONDS = 300
 
 _PAGE = re.compile(rf"/simple/({PREFIX}[0-9a-f]+)/")
-_WHEEL = re.compile(r"/files/(ds01_fault_[0-9a-f]+)-1\.0-py3-none-any\.whl")
+_WHEEL = re.compile(r"/files/(ds01_fault_[0-9a-f]+)-1\.0-py3-none-any\.whl(\.metadata)?")
 
 
 class Hold:
@@ -82,8 +84,11 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         page, wheel = _PAGE.fullmatch(self.path), _WHEEL.fullmatch(self.path)
         if page is not None:
-            name = f"{page[1].replace('-', '_')}-1.0-py3-none-any.whl"
-            self._answer("text/html", f'<a href="/files/{name}">{name}</a>'.encode())
+            name = f"{find_module(page[1])}-1.0-py3-none-any.whl"
+            link = f'<a href="/files/{name}" data-dist-info-metadata="true">{name}</a>'
+            self._answer("text/html", link.encode())
+        elif wheel is not None and wheel[2]:
+            self._answer("text/plain", _make_metadata(wheel[1]))
         elif wheel is not None:
             self._answer("application/zip", _make_wheel(wheel[1]))
         else:
@@ -111,12 +116,21 @@ def name_package() -> str:
     return f"{PREFIX}{secrets.token_hex(4)}"
 
 
+def find_module(package: str) -> str:
+    """Return the name by which the module of a package is imported."""
+    return package.replace("-", "_")
+
+
+def _make_metadata(module: str) -> bytes:
+    return f"Metadata-Version: 2.1\nName: {module.replace('_', '-')}\nVersion: 1.0\n".encode()
+
+
 def _make_wheel(module: str) -> bytes:
     information = f"{module}-1.0.dist-info"
     files = {
         f"{module}.py": b"",
         f"{module}.zeros": bytes(INSTALLED_BYTES),
-        f"{information}/METADATA": f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n".encode(),
+        f"{information}/METADATA": _make_metadata(module),
         f"{information}/WHEEL": b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
         f"{information}/RECORD": b"",
     }

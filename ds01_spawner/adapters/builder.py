@@ -52,7 +52,7 @@ _NO_ENGINE = re.compile(
     r"dial unix \S+: connect:"
 )
 # What the command says last when the connection broke in the middle: of Docker 20.10, and of buildx.
-_ENGINE_LOST = re.compile(r"^(?:unexpected EOF|ERROR: .*\brpc error: code = (?:Unavailable|Canceled)\b.*)$")
+_ENGINE_LOST = re.compile(r"unexpected EOF$|ERROR: .*(?:rpc error: code =|failed to solve:) Unavailable\b")
 
 
 class Builder:
@@ -339,7 +339,7 @@ def _translate(tail: Sequence[str]) -> DS01Error:
         )
     if _NO_ENGINE.search(log):
         return _engine_error(log)
-    if tail and _ENGINE_LOST.search(tail[-1]):
+    if tail and _ENGINE_LOST.match(tail[-1]):
         return EngineUnavailable(
             "Docker was restarted while your image was built. Start again; the steps before are kept.",
             detail=log,

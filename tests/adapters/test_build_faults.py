@@ -32,7 +32,7 @@ from ..build_faults import (
     find_steps,
 )
 from ..hub.waiting import wait_for
-from ..package_index import PackageIndex, name_package
+from ..package_index import PackageIndex, find_module, name_package
 from .building import BASE, CA_BUNDLE, DOCKER, TEMPLATE, ask, ensure_bases, read_steps
 
 pytest_plugins = ("tests.adapters.building", "tests.build_faults")
@@ -141,7 +141,7 @@ def test_after_a_fault_there_is_no_half_image_and_the_next_try_works(
     states = build(package)
 
     assert (states["hub"], states["base"], states["packages"]) == ("cached", "cached", "done")
-    assert ask(engine, tag_of(package), "python3", "-c", f"import {package.replace('-', '_')}") == ""
+    assert ask(engine, tag_of(package), "python3", "-c", f"import {find_module(package)}") == ""
 
 
 def test_a_build_that_is_given_up_leaves_no_process(

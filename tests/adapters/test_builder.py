@@ -277,6 +277,16 @@ class DockerWithoutBuildx:
     )
 
 
+class DockerThatIsLost:
+    """What Docker 20.10 and buildx say when dockerd ends in the middle of a build."""
+
+    says = (
+        "unexpected EOF",
+        "ERROR: failed to receive status: rpc error: code = Unavailable desc = error reading from server: EOF",
+        "ERROR: failed to solve: Unavailable: error reading from server: EOF",
+    )
+
+
 class DockerWithoutNetwork:
     """A docker whose build waits for an index that does not answer."""
 
@@ -313,6 +323,12 @@ def test_a_docker_command_that_does_not_exist_is_said() -> None:
 def test_an_engine_that_does_not_answer_is_said(tmp_path: Path) -> None:
     with pytest.raises(EngineUnavailable, match="Docker does not answer"):
         build_with(DOCKER, f"unix://{tmp_path}/docker.sock")
+
+
+@pytest.mark.parametrize("last", DockerThatIsLost.says)
+def test_a_docker_that_ends_in_the_middle_is_said(last: str) -> None:
+    with pytest.raises(EngineUnavailable, match="Docker was restarted while your image was built"):
+        build_with(("/bin/sh", "-c", f"echo '#4 [2/2] RUN : layer=hub && x'; echo '{last}'; exit 1"))
 
 
 def test_a_build_whose_time_is_over_while_the_network_is_dead_says_that() -> None:
