@@ -282,7 +282,8 @@ class DockerThatIsLost:
 
     says = (
         "unexpected EOF",
-        "ERROR: failed to receive status: rpc error: code = Unavailable desc = error reading from server: EOF",
+        "ERROR: failed to receive status: rpc error: code = Unavailable desc = error reading from "
+        "server: read unix @->/run/docker.sock: read: connection reset by peer",
         "ERROR: failed to solve: Unavailable: error reading from server: EOF",
     )
 
