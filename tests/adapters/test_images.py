@@ -141,6 +141,17 @@ def test_a_label_of_aimes_is_not_the_admins_to_set(
         site.core.images.spec(BASE, "sha256:0f", request_)
 
 
+def test_thirty_users_of_one_profile_wait_for_one_build(
+    images: Images, ledger: Ledger, request_: ServerRequest
+) -> None:
+    users = [(f"student{number}", Listener()) for number in range(30)]
+    builds = [images.join(BASE, request_, name, listener.tell) for name, listener in users]
+    assert len({build.future.result(BUILD_SECONDS).id for build in builds}) == 1
+    for build, (_, listener) in zip(builds, users, strict=True):
+        images.leave(build, listener.tell)
+    assert [record.user for record in ledger.builds()] == ["student0"]
+
+
 def test_a_build_goes_on_while_one_of_two_still_waits(images: Images, request_: ServerRequest) -> None:
     ada, bob = Listener(), Listener()
     build = images.join(BASE, request_, "ada", ada.tell)
