@@ -392,7 +392,7 @@ class Leases:
             self._engine.remove(repair.container_id, grace_seconds=grace_seconds)
         elif repair.action is Action.RELEASE:
             self._engine.untag(mlc.image_name(lease.container_name, lease.user))
-            self._ledger.release(lease.id, now, repair.why)
+            return self._ledger.release(lease.id, now, repair.why)
         elif repair.action is Action.HOLD:
             self._ledger.hold(lease.id, repair.until, now, repair.why)
         elif repair.action is Action.ADOPT:
