@@ -20,7 +20,7 @@ from ds01_spawner.adapters.builder import Builder
 from ds01_spawner.adapters.engine import DockerEngine
 from ds01_spawner.adapters.ledger import Ledger
 from ds01_spawner.core import Images
-from ds01_spawner.errors import BuildFailed, ConfigBroken, ImageFailed, RequestRefused
+from ds01_spawner.errors import BuildFailed, ConfigBroken, ImageFailed, PackageRefused, RequestRefused
 from ds01_spawner.model import BaseImage, BuildOutcome, BuiltImage, ImageUse, ServerRequest
 from ds01_spawner.site import DS01
 
@@ -216,13 +216,25 @@ def test_a_build_is_recorded_with_its_steps_and_its_log(
 def test_a_build_that_fails_is_recorded_with_its_reason_and_leaves_no_image(
     images: Images, ledger: Ledger
 ) -> None:
-    wrong = ServerRequest(profile="", packages=("ds01-no-such-package-anywhere",))
-    with pytest.raises(BuildFailed, match="There is no package ds01-no-such-package-anywhere") as caught:
+    # Its setup.py tells its name and needs; then it wants a compiler, which the base image has not.
+    wrong = ServerRequest(profile="", packages=("pycrypto==2.6.1",))
+    with pytest.raises(BuildFailed, match="pycrypto could not be compiled") as caught:
         build_now(images, BASE, wrong)
-    assert any("No matching distribution" in line for line in caught.value.lines)
+    assert any("pycrypto" in line for line in caught.value.lines)
+    assert "layer=packages" in caught.value.log
     (record,) = ledger.builds()
     assert (record.outcome, record.why) == (BuildOutcome.FAILED, caught.value.message)
     assert images.find(BASE, wrong) is None
+
+
+def test_a_package_that_cannot_be_had_is_refused_before_a_build(images: Images, ledger: Ledger) -> None:
+    wrong = ServerRequest(profile="", packages=("ds01-no-such-package-anywhere",))
+    with pytest.raises(PackageRefused, match="There is no package ds01-no-such-package-anywhere") as caught:
+        build_now(images, BASE, wrong)
+    assert caught.value.field == "packages"
+    with pytest.raises(PackageRefused):
+        images.submit_check(BASE, wrong).result(BUILD_SECONDS)
+    assert ledger.builds() == ()
 
 
 def test_an_image_on_an_older_base_stays_in_use_until_a_rebuild_is_asked_for(
