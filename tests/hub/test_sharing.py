@@ -48,6 +48,26 @@ def test_of_two_servers_of_one_student_beyond_her_limit_the_second_is_refused(
     assert [lease.server for lease in hub.leases(student.person)] == [""]
 
 
+def test_a_server_that_takes_too_much_beside_her_others_is_refused_with_the_sum_and_fits_once_lowered(
+    hub: Hub, student: Student
+) -> None:
+    aggregate = {"cpu_quota": "200%", "memory_max": "1.5G", "tasks_max": "infinity"}
+    hub.lab.set_limits(student.person, aggregate=aggregate)
+    student.start()
+    refused = student.ask_start({}, server="second")
+    assert refused.status_code == 400
+    assert refused.json()["message"] == (
+        "You hold 1.5 CPUs in 1 server and ask for 1.5 more; together your limit is 2. "
+        "You hold 1g of memory in 1 server and ask for 1g more; together your limit is 1536m. "
+        "Lower this server's CPUs to 0.5 and memory to 512m, or stop a server that you do not need."
+    )
+    assert [lease.server for lease in hub.leases(student.person)] == [""]
+    held = "You hold 0 of 2 GPU slots · 1 of 2 servers · 1.5 of 2 CPUs · memory 1 GB of 1.5 GB"
+    assert held in read_text(student.form("second").text)
+    student.start({"cpus": 0.5, "memory": "512m"}, server="second")
+    assert sum(lease.takes.cpus or 0 for lease in hub.leases(student.person)) == 2
+
+
 def test_of_two_servers_that_she_starts_at_once_beyond_her_limit_one_is_refused(
     linked_hub: Hub, linked_student: Student
 ) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from ds01_spawner import mlc
 from ds01_spawner.core.leases import Claim, Place, Start
 from ds01_spawner.errors import DS01Error, ServerEnded, SiteBroken
-from ds01_spawner.limits import limits_for
+from ds01_spawner.limits import limits_for, lower
 from ds01_spawner.model import NO_GPU, ServerRequest
 
 from .world import LIMITS, Process, Server, World
@@ -124,7 +124,8 @@ class Hub:
             server=server.name,
             container_name=server.container_name,
             request=ServerRequest(profile="any", gpu_profile=order.profile, gpu_count=order.count),
-            effective=limits_for(LIMITS, server.user),
+            # Two without a GPU are too much together; one with a GPU fits beside any other.
+            effective=lower(limits_for(LIMITS, server.user), cpus=4 if order.count else 10),
             fingerprint=repr(order),
             requested_at=self.world.now,
         )

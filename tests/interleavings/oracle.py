@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 from fractions import Fraction
 
 from ds01_spawner.limits import limits_for
-from ds01_spawner.model import ALL_DEVICES, Container, Lease, LeaseState, MarkKind, Slot
+from ds01_spawner.model import ALL_DEVICES, NO_RESOURCES, Container, Lease, LeaseState, MarkKind, Slot
 
 from .world import LIMITS, LONGEST_WAIT, UIDS, Process, World
 
@@ -63,6 +63,7 @@ def _find_excess(world: World, leases: Collection[Lease]) -> Iterator[str]:
         found = {
             "servers": (len(own), limits.containers),
             "slots": (len(uuids), limits.slots),
+            "CPUs": (sum((lease.takes for lease in own), NO_RESOURCES).cpus, limits.aggregate.cpus),
             "share": (sum((shares[uuid] for uuid in uuids), Fraction(0)), limits.gpu_share),
         }
         for what, (held, most) in found.items():

@@ -51,6 +51,7 @@ defaults:
   max_runtime_h: 12
   gpu_hold_after_stop_h: 0.25
   container_hold_after_stop_h: 0.5
+  aggregate: {cpu_quota: 1600%}
 default_group: student
 groups:
   student: {}

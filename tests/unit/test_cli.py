@@ -241,6 +241,61 @@ def test_limits_are_json_for_scripts(shell: Shell, tmp_path: Path) -> None:
     }
 
 
+TOGETHER = """
+defaults: {storage_data: 200G, max_tasks: 32768, max_cpus: 32, memory: 32g, pids_limit: null}
+groups:
+  student: {aggregate: {cpu_quota: 1600%, memory_max: 96G, memory_high: 86G, tasks_max: 12288}}
+  admin: {storage_data: null}
+"""
+
+
+def test_what_all_servers_take_together_and_what_is_not_enforced_is_said(
+    shell: Shell, tmp_path: Path
+) -> None:
+    file = tmp_path / "limits.yaml"
+    file.write_text(TOGETHER)
+    out = shell.ask("limits", "ada", "--limits", str(file))
+    assert [line for line in out.splitlines() if "together" in line or "CPUs of" in line] == [
+        "  GPU slots, all servers together   1",
+        "  GPU share, all servers together   unlimited",
+        "  CPUs, all servers together        16",
+        "  memory, all servers together      96g",
+        "  processes, all servers together   12288",
+        # What the section of one server says is more than all may have.
+        "  CPUs of one server                16",
+    ]
+    assert out.endswith(
+        "\nNot enforced by DS01 Spawner; docs/limits.md has the commands\n"
+        "  storage_data                     200G\n"
+        "  max_tasks                        32768\n"
+        "  aggregate.memory_high            86G\n"
+        "  aggregate in a slice of systemd  so what runs past the Hub is not counted\n"
+    )
+    out = shell.ask("limits", "ada", "--group", "admin", "--limits", str(file))
+    assert out.endswith("docs/limits.md has the commands\n  max_tasks  32768\n")
+
+
+def test_json_has_what_is_limited_together_and_what_is_not_enforced(shell: Shell, tmp_path: Path) -> None:
+    file = tmp_path / "limits.yaml"
+    file.write_text(TOGETHER)
+    found = json.loads(shell.ask("limits", "ada", "--json", "--limits", str(file)))
+    assert found["aggregate"] == {"cpus": 16.0, "memory_bytes": 96 * 1024**3, "pids": 12288}
+    assert found["not_enforced"] == {
+        "storage_data": "200G",
+        "max_tasks": "32768",
+        "aggregate.memory_high": "86G",
+    }
+    assert (found["cpus"], found["memory_bytes"], found["pids_limit"]) == (16.0, 32 * 1024**3, 12288)
+
+
+def test_docker_args_are_those_of_ds01_whatever_is_limited_together(shell: Shell, tmp_path: Path) -> None:
+    file = tmp_path / "limits.yaml"
+    file.write_text(TOGETHER)
+    assert shell.ask("limits", "ada", "--docker-args", "--limits", str(file)) == (
+        "--cpus=32 --memory=32g --memory-swap=32g --shm-size=16g --cgroup-parent=ds01-student.slice\n"
+    )
+
+
 def test_docker_args_are_one_line_in_the_slice_that_the_config_says(shell: Shell, tmp_path: Path) -> None:
     line = (
         "--cpus=8 --memory=32g --memory-swap=32g --shm-size=16g --pids-limit=4096 --tmpfs=/tmp:size=8g "

@@ -20,7 +20,7 @@ import pytest
 from ds01_spawner.adapters.box import read_box
 from ds01_spawner.adapters.ledger import Ledger
 from ds01_spawner.cli import sources
-from ds01_spawner.model import Mark, MarkKind, Reservation
+from ds01_spawner.model import UNLIMITED, Mark, MarkKind, Reservation
 from tests.unit.lab import Lab, hour, make_config, rows
 from tests.unit.shell import BOX, Shell, write_config
 
@@ -234,6 +234,20 @@ def test_user_with_nothing_reads_her_limits(ask: Callable[..., str]) -> None:
         "kim (group admin)\n  servers    0, unlimited\n  GPU slots  0, unlimited\n  GPU share  0, unlimited\n"
     )
     assert ask("user-status", "kim").startswith("kim (group researcher)\n")
+
+
+def test_user_reads_what_her_servers_take_together_where_it_is_limited(shell: Shell, lab: Lab) -> None:
+    limits = lab.folder / "limits.yaml"
+    limits.write_text("defaults: {aggregate: {cpu_quota: 1250%, memory_max: 48G}}\n")
+    lab.run("ada", "vision", "0:3")
+    asked = ("user-status", "ada", "--config", lab.config, "--limits", str(limits))
+    assert "  CPUs       8 of 12.5, 4.5 left\n  memory     32g of 48g, 16g left\n\n" in shell.ask(
+        "gpu", *asked
+    )
+    lab.ledger.reserve(replace(lab.draft("ada", "old", None), takes=UNLIMITED), lambda _view: ())
+    assert "  CPUs       all of 12.5, since nobody knows a limit of one server\n" in shell.ask("gpu", *asked)
+    found = json.loads(shell.ask("gpu", *asked, "--json"))
+    assert found["cpus"] == {"used": None, "allowed": 12.5, "left": 0}
 
 
 def test_group_of_her_leases_counts_where_the_settings_name_none(ask: Callable[..., str], lab: Lab) -> None:

@@ -9,7 +9,7 @@ from jinja2 import UndefinedError
 
 from ds01_spawner.errors import RequestRefused
 from ds01_spawner.form import FormView, from_query, parse, render, render_problem
-from ds01_spawner.model import Availability, Holdings, Limits, ServerDefaults
+from ds01_spawner.model import UNLIMITED, Availability, Holdings, Limits, Resources, ServerDefaults
 from ds01_spawner.request import parse_options, parse_profiles
 from ds01_spawner.templating import environment, template_directory
 
@@ -286,6 +286,18 @@ def test_her_limits_and_what_she_holds_are_shown() -> None:
     assert "You hold 1 of 3 GPU slots · GPU share 0.14 of 1 · 1 of 4 servers" in text
     assert "Each server gets up to 8 CPUs · 32 GB of memory" in text
     assert "You hold 1 GPU slots · 1 servers" in show(limits=Limits(group="all")).text
+
+
+def test_what_her_servers_take_together_is_shown_where_it_is_limited() -> None:
+    aggregate = Resources(cpus=16, memory=96 * GIB, pids=12288)
+    limits = Limits(group="all", aggregate=aggregate)
+    held = Holdings(containers=2, takes=Resources(cpus=12.5, memory=32 * GIB, pids=8192))
+    assert (
+        "You hold 0 GPU slots · 2 servers · 12.5 of 16 CPUs · memory 32 GB of 96 GB · 8192 of 12288 processes"
+        in show(limits=limits, holdings=held).text
+    )
+    unknown = show(limits=limits, holdings=replace(held, takes=UNLIMITED)).text
+    assert "16 of 16 CPUs · memory 96 GB of 96 GB · 12288 of 12288 processes" in unknown
 
 
 @pytest.mark.parametrize(

@@ -142,14 +142,14 @@ def _print(person: Person, known: Mapping[str, Slot]) -> None:
 
 def _describe(name: str, used: _Number | None, allowed: _Number | None) -> str:
     if allowed is None:
-        return f"{_write(name, used)}, unlimited"
-    left = _write(name, _left(used, allowed))
+        return "unlimited" if used is None else f"{_write(name, used)}, unlimited"
+    if used is None:
+        return f"all of {_write(name, allowed)}, since nobody knows a limit of one server"
+    left = _write(name, max(0, allowed - used))
     return f"{_write(name, used)} of {_write(name, allowed)}, {left} left"
 
 
-def _write(name: str, value: _Number | None) -> str:
-    if value is None:
-        return "no known limit"
+def _write(name: str, value: _Number) -> str:
     if name == "memory_bytes":
         return format_bytes(int(value))
     return f"{value:.10g}" if name in _TOGETHER else f"{float(value):.3g}"
