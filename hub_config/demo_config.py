@@ -36,16 +36,27 @@ c.JupyterHub.named_server_limit_per_user = 2
 # The demo alone ends its servers with the Hub. In a lab a restart must not kill a night's training.
 c.JupyterHub.cleanup_servers = True
 
-# The service that keeps ledger, Docker and GPUs in agreement. It reads this file, hence the variables.
+# The service that keeps ledger, Docker and GPUs in agreement. It reads this file, hence the variables. At its
+# `url` it shows people their servers, through the Hub's proxy at /services/ds01/ (docs/service.md).
 c.JupyterHub.services = [
     {
         "name": "ds01",
+        "url": "http://127.0.0.1:10101",
+        # It is a part of the Hub: nobody is asked whether it may know who she is.
+        "oauth_no_confirm": True,
+        # In a browser it lets each do what the Hub lets her do: carol sees everybody's servers.
+        "oauth_client_allowed_scopes": ["read:servers", "servers"],
+        # There are no pages yet to link to.
+        "display": False,
         "command": [sys.executable, "-m", "ds01_spawner.service", "--config", __file__],
         "environment": {name: text for name, text in os.environ.items() if name.startswith("DS01_DEMO_")},
     }
 ]
 c.JupyterHub.load_roles = [
-    {"name": "ds01", "services": ["ds01"], "scopes": ["list:users", "read:servers", "servers"]}
+    {"name": "ds01", "services": ["ds01"], "scopes": ["list:users", "read:servers", "servers"]},
+    # Students may ask the service how long their servers have, and for more time; by itself the Hub lets
+    # nobody but admins in. `self` is what everybody has anyway.
+    {"name": "user", "scopes": ["self", "access:services!service=ds01"]},
 ]
 
 # The site: a box file in place of GPUs, so that no device is handed over.

@@ -66,13 +66,33 @@ c.JupyterHub.load_groups = {"researcher": {"users": []}}
 # Under systemd (ds01.service beside this file) it outlives a restart of the Hub. Both know its token from
 # here:  openssl rand -hex 32 > /etc/jupyterhub/ds01.token; chmod 600 /etc/jupyterhub/ds01.token
 #
-# To let the Hub start it instead, put this in place of the token:
+# To let the Hub start it instead, put this in place of the token; the Hub does not start without it then:
 #     "command": [sys.executable, "-m", "ds01_spawner.service", "--config", __file__]
+#
+# It also answers HTTP, on this machine's loopback alone; people reach it through the Hub's proxy, at
+# /services/ds01/. docs/service.md says what, and how Prometheus reads its metrics.
 token = Path("/etc/jupyterhub/ds01.token")
-c.JupyterHub.services = [{"name": "ds01", "api_token": token.read_text().strip()}]
-# All that it may do: see who has which server, and start one.
+c.DS01.service_url = "http://127.0.0.1:10101"
+c.JupyterHub.services = [
+    {
+        "name": "ds01",
+        "api_token": token.read_text().strip(),
+        "url": c.DS01.service_url,
+        # It is a part of the Hub: nobody is asked whether it may know who she is.
+        "oauth_no_confirm": True,
+        # In a browser it lets each do what the Hub lets her do: an admin sees everybody's servers. Without
+        # this, admins see those of others with a token only.
+        "oauth_client_allowed_scopes": ["read:servers", "servers"],
+        # There are no pages yet to link to.
+        "display": False,
+    }
+]
 c.JupyterHub.load_roles = [
-    {"name": "ds01", "services": ["ds01"], "scopes": ["list:users", "read:servers", "servers"]}
+    # All that it may do: see who has which server, and start one.
+    {"name": "ds01", "services": ["ds01"], "scopes": ["list:users", "read:servers", "servers"]},
+    # Students may ask it how long their servers have, and for more time; by itself the Hub lets nobody but
+    # admins in. `self` is what everybody has anyway.
+    {"name": "user", "scopes": ["self", "access:services!service=ds01"]},
 ]
 
 # The site: c.DS01 ----------------------------------------------------------------------------------

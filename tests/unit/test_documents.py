@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import tempfile
 from itertools import product
@@ -21,7 +22,7 @@ from ds01_spawner import DS01Spawner, request
 from ds01_spawner.image import DEFAULT_USE_CASES
 from ds01_spawner.limits import load_limits
 from ds01_spawner.model import ServerDefaults
-from ds01_spawner.service.settings import find_hub
+from ds01_spawner.service.settings import find_hub, find_own_address
 from ds01_spawner.site import DS01
 from ds01_spawner.spawner.settings import ServerSettings
 
@@ -175,8 +176,24 @@ def test_servers_survive_a_restart_of_the_hub_in_production() -> None:
 def test_the_service_of_the_production_configuration_may_see_and_start_servers_and_nothing_else() -> None:
     hub = load(PRODUCTION).JupyterHub
     assert [service["name"] for service in hub.services] == ["ds01"]
-    scopes = [scope for role in hub.load_roles for scope in role["scopes"] if "ds01" in role["services"]]
-    assert scopes == ["list:users", "read:servers", "servers"]
+    roles = [role for role in hub.load_roles if "ds01" in role.get("services", ())]
+    assert [role["scopes"] for role in roles] == [["list:users", "read:servers", "servers"]]
+
+
+def test_students_may_enter_the_service_and_have_what_they_had_besides(readme_config: Config) -> None:
+    for config in (load(PRODUCTION), readme_config):
+        (role,) = [role for role in config.JupyterHub.load_roles if role["name"] == "user"]
+        assert role["scopes"] == ["self", "access:services!service=ds01"]
+
+
+def test_the_hub_looks_for_the_service_of_production_where_it_answers_on_the_loopback() -> None:
+    config = load(PRODUCTION)
+    (service,) = config.JupyterHub.services
+    found = find_own_address({}, config, config.DS01.service_url)
+    assert found is not None
+    assert found.url == service["url"]
+    assert ipaddress.ip_address(found.host).is_loopback
+    assert (found.prefix, found.token) == ("/services/ds01/", "0f0f")
 
 
 def test_the_service_finds_the_hub_of_the_production_configuration_by_itself() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from pathlib import Path
 
 import pytest
 from prometheus_client import REGISTRY
 
 from ds01_spawner.errors import LimitExceeded, NothingFree
-from ds01_spawner.metrics import SpawnStep, timed, timing_wait
+from ds01_spawner.metrics import FAMILIES, SpawnStep, timed, timing_wait
 from ds01_spawner.spawner.refusal import SpawnRefused
 
 
@@ -64,3 +66,16 @@ def test_a_refusal_is_counted_by_its_reason() -> None:
     before = value("ds01_refusals_total", asked="start", reason="limit")
     SpawnRefused(LimitExceeded("You hold 1 GPU slot; your limit is 1."))
     assert value("ds01_refusals_total", asked="start", reason="limit") == before + 1
+
+
+def test_docs_service_md_has_each_metric_and_no_other() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "service.md").read_text()
+    suffix = {"counter": "_total"}
+    counted = {
+        f"{family.name}{suffix.get(family.type, '')}"
+        for family in REGISTRY.collect()
+        if family.name.startswith("ds01_") and not family.name.endswith("_created")
+    }
+    listed = re.findall(r"^\| `(ds01_\w+)` \|", page, re.MULTILINE)
+    assert sorted(listed) == sorted({*counted, *(family.name for family in FAMILIES)})
+    assert {name.removesuffix("_bucket") for name in re.findall(r"\bds01_\w+", page)} == set(listed)
