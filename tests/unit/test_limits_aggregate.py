@@ -1,7 +1,9 @@
 """What all servers of a person may take together, and what is said where that would be too much."""
 
+import re
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +21,7 @@ from ds01_spawner.limits import (
 from ds01_spawner.model import NO_RESOURCES, UNLIMITED, Holdings, Limits, Resources
 
 GIB = 1024**3
+EXAMPLE = Path(__file__).parent.parent.parent / "hub_config" / "resource-limits.yaml"
 
 # As in DS01's own file: only groups have the section, and admins have none.
 FILE = """
@@ -138,6 +141,14 @@ def test_a_share_of_the_aggregate_bounds_an_unlimited_one() -> None:
 )
 def test_values_are_those_of_systemd(line: str, aggregate: Resources) -> None:
     assert get(f"defaults: {{aggregate: {{{line}}}}}").aggregate == aggregate
+
+
+def test_the_example_that_is_commented_out_can_be_used() -> None:
+    commented = EXAMPLE.read_text()
+    example = re.sub(r"^  # (aggregate:|  [a-z_]+: )", r"  \1", commented, flags=re.MULTILINE)
+    limits = get(example, "sam")
+    assert limits.aggregate == Resources(cpus=16, memory=64 * GIB, pids=8192)
+    assert limits.aggregate != get(commented, "sam").aggregate
 
 
 @pytest.mark.parametrize(
