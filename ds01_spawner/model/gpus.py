@@ -119,7 +119,7 @@ class Mark:
     """One reason not to hand out a slot; `slot` is its UUID, `why` a sentence for whoever asks.
 
     `external` and `contested` come and go with containers that are not ours, `unhealthy` with what
-    NVML says; `drained` is an admin's, named by `who`.
+    NVML says; `drained` is an admin's, named by `who`, or the self-test's, and stays until an admin ends it.
     """
 
     slot: str

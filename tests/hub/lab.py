@@ -13,6 +13,8 @@ import os
 import secrets
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from ds01_spawner.adapters.box import read_box
 from ds01_spawner.catalog import parse_catalog, resolve
 from ds01_spawner.model import BaseImage
 
-from ..simulator.cdi import write_cdi_spec
+from ..simulator.cdi import make_node, write_cdi_spec
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -122,6 +124,25 @@ class Lab:
         spec = json.loads(write_cdi_spec(self.box, self.directory).read_text())
         known = {slot.uuid for slot in read_box(self.box).slots if slot.profile != UNKNOWN_TO_DOCKER}
         spec["devices"] = [item for item in spec["devices"] if item["name"] in known]
+        self._write(spec)
+
+    @contextmanager
+    def handing_out(self, slot: str, *nodes: str) -> Iterator[None]:
+        """Let Docker give who asks for a slot these nodes, as if nobody had written its spec anew."""
+        spec = json.loads(self._cdi_spec.read_text())
+        (device,) = (item for item in spec["devices"] if item["name"] == slot)
+        # A device of nothing is no device.
+        device["containerEdits"] = {
+            "env": ["OUTDATED=yes"],
+            "deviceNodes": [make_node(name) for name in nodes],
+        }
+        self._write(spec)
+        try:
+            yield
+        finally:
+            self._write_cdi_spec()
+
+    def _write(self, spec: object) -> None:
         unfinished = self._cdi_spec.with_suffix(".unfinished")
         unfinished.write_text(json.dumps(spec))
         unfinished.rename(self._cdi_spec)

@@ -11,6 +11,7 @@ import io
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timezone
 
 import docker
 import pytest
@@ -19,7 +20,7 @@ from ds01_spawner.catalog import parse_catalog, resolve
 
 from ..conftest import PrivateEngine, run_tool
 from ..legacy import engine as legacy
-from ..legacy.toolkit import Toolkit, install
+from ..legacy.toolkit import Toolkit, giving_all, install
 from .conftest import OpenHub, signed_in
 from .hub import Hub
 from .lab import ARCHITECTURE, FRAMEWORK, UNKNOWN_TO_DOCKER, VERSION, Lab, read_catalog
@@ -169,6 +170,54 @@ def test_a_server_without_a_gpu_gets_none_of_those_that_its_image_asks_for(
     assert bool(look_without_us(legacy_hub)["nodes"]) == has_nvidia_runtime(legacy_engine)
     guest.start({"profile": "cpu"})
     assert look_for_gpus(guest) == NOTHING
+
+
+def test_a_server_with_two_slices_has_both(legacy_hub: Hub, guest: Student) -> None:
+    guest.start({"gpu_profile": "1g.10gb", "gpu_count": 2})
+    (lease,) = legacy_hub.leases(guest.person)
+    assert len(lease.slots) == 2
+    found = look_for_gpus(guest)
+    assert sorted(found["listed"]) == sorted(lease.slots)
+    assert found["nodes"] == legacy_hub.lab.device_nodes(lease.slots)
+
+
+@pytest.mark.parametrize("legacy_engine", [DEFAULT_RUNTIME], indirect=True, scope="module")
+def test_a_default_runtime_that_gives_gpus_unasked_is_found_out(
+    legacy_hub: Hub, toolkit: Toolkit, guest: Student
+) -> None:
+    mark = legacy_hub.log_mark()
+    with giving_all(toolkit):
+        answer = guest.ask_start({"profile": "cpu"})
+        assert "saw a GPU although none was leased for it" in guest.read_refusal(answer)
+        guest.wait_gone()
+        assert legacy_hub.traces(guest.person) == {}
+    assert answer.status_code == 503
+    told = legacy_hub.log_since(mark)
+    assert f"self-test of jupyter._.{guest.person.uid}: nvidia0, nvidia1, nvidia2" in told
+    assert "default runtime" in told
+    with legacy_hub.ledger() as ledger:
+        assert ledger.marks() == ()
+        ended = [event for event in ledger.history(user=guest.name) if event.kind == "released"]
+    assert "nvidia0, nvidia1, nvidia2" in ended[-1].why
+    guest.start({"profile": "cpu"})
+
+
+@pytest.mark.parametrize("legacy_engine", [DEFAULT_RUNTIME], indirect=True, scope="module")
+def test_a_slice_that_brings_other_gpus_with_it_is_out_of_use(
+    legacy_hub: Hub, toolkit: Toolkit, guest: Student
+) -> None:
+    (large,) = legacy_hub.lab.slots("2g.20gb")
+    with giving_all(toolkit):
+        answer = guest.ask_start({"profile": "large"})
+        assert "saw a GPU that was not leased for it" in guest.read_refusal(answer)
+        guest.wait_gone()
+    assert legacy_hub.traces(guest.person) == {}
+    with legacy_hub.ledger() as ledger:
+        (mark,) = ledger.marks()
+        assert (mark.slot, mark.kind.value, mark.who) == (large, "drained", "self-test")
+        ledger.unmark(mark, datetime.now(timezone.utc), why="the runtime is mended")
+    guest.start({"profile": "large"})
+    check_slice(legacy_hub, guest)
 
 
 def test_a_device_that_the_hook_does_not_know(legacy_hub: Hub, guest: Student) -> None:

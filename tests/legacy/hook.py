@@ -13,7 +13,7 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -93,11 +93,13 @@ def give(slots: Sequence[Slot]) -> None:
     SMI.chmod(0o755)
 
 
-def prestart(box: Path, state: dict[str, Any]) -> None:
+def prestart(
+    box: Path, state: dict[str, Any], *, read: Callable[[Sequence[str]], list[str]] = read_wish
+) -> None:
     """Give a container what its environment names; SystemExit, in NVIDIA's words, for what there is not."""
     bundle = Path(state["bundle"])
     config = json.loads((bundle / "config.json").read_text())
-    wish = read_wish(config["process"].get("env") or [])
+    wish = read(config["process"].get("env") or [])
     if not wish:
         return
     try:

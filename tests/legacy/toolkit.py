@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +35,16 @@ def install(directory: Path) -> Toolkit:
     write_program(toolkit.hook, "hook", toolkit.box)
     write_program(toolkit.runtime, "runtime", toolkit.hook)
     return toolkit
+
+
+@contextmanager
+def giving_all(toolkit: Toolkit) -> Iterator[None]:
+    """Let the hook give every GPU to every container that has it, `void` or not."""
+    write_program(toolkit.hook, "leak", toolkit.box)
+    try:
+        yield
+    finally:
+        write_program(toolkit.hook, "hook", toolkit.box)
 
 
 def write_program(path: Path, module: str, argument: Path) -> None:

@@ -50,7 +50,7 @@ class DeviceCalls(Connection):
 
 def _cannot_look(container_id: str, exc: OSError) -> EngineUnavailable:
     return EngineUnavailable(
-        f"Which GPUs your server sees could not be checked, so it was not started. {ASK_ADMIN}",
+        f"Which GPUs your server sees could not be checked, so its start was given up. {ASK_ADMIN}",
         detail=f"the processes of container {container_id[:12]} cannot be looked at: {exc}; the Hub must run "
         "as root where Docker runs, and see the same processes",
     )
