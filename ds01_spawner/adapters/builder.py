@@ -10,35 +10,27 @@ Hub was killed; no build leaves a file.
 
 from __future__ import annotations
 
-import io
 import os
 import re
 import shutil
-import signal
 import subprocess
-import tarfile
 import threading
-import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
 
-from ds01_spawner.buildlog import LAYERS, describe_duration, explain_failure, waits_for_network
+from ds01_spawner.buildlog import LAYERS, explain_failure
 from ds01_spawner.errors import BuildFailed, ConfigBroken, DS01Error, EngineUnavailable
 
-from . import processes
+from . import build_process
 from .cgroups import find_cgroup
 
-TAIL_LINES = 400
 RESOLVE_TIMEOUT = timedelta(seconds=60)
 # BuildKit refuses a bigger secret only in the middle of the build.
 MAX_SECRET_BYTES = 500 * 1024
 PROXIES = ("http_proxy", "https_proxy", "no_proxy")
-_WATCH_SECONDS = 0.5
 # Docker 23.0, the first whose BuildKit reads it. https://github.com/moby/buildkit/pull/2430
 _API_WITH_CGROUPS = (1, 42)
 _ASK_SECONDS = 30.0
@@ -108,7 +100,7 @@ class Builder:
             EngineUnavailable: Docker does not answer, or ended in the middle.
         """
         arguments = [*self._command, "build", "--progress=plain", "--tag", tag, *self._list_settings(), "-"]
-        with _pack(dockerfile, context_files) as context:
+        with build_process.pack(dockerfile, context_files) as context:
             failed = self._run(arguments, context, on_line, given_up, self._timeout)
         if failed:
             raise _translate(failed)
@@ -131,7 +123,7 @@ class Builder:
         """
         arguments = [*self._command, "build", "--progress=plain", "--output=type=tar,dest=/dev/null"]
         arguments += [*self._list_settings(), "-"]
-        with _pack(dockerfile, context_files) as context:
+        with build_process.pack(dockerfile, context_files) as context:
             failed = self._run(arguments, context, lambda _line: None, given_up, timeout)
         if failed and not isinstance(error := _translate(failed), BuildFailed):
             raise error
@@ -216,28 +208,16 @@ class Builder:
         timeout: timedelta,
     ) -> tuple[str, ...]:
         """Return the end of the log if a step failed, else ()."""
-        process = self._start(arguments, context)
-        tail: deque[str] = deque(maxlen=TAIL_LINES)
-        is_over_time = threading.Event()
-        watcher = threading.Thread(target=_watch, args=(process, given_up, is_over_time, timeout))
-        watcher.start()
-        try:
-            for line in process.stdout or ():
-                tail.append(self._conceal(line.rstrip("\n")))
-                on_line(tail[-1])
-            process.wait()
-        finally:
-            _end(process)
-            watcher.join()
-        if process.returncode == 0:
-            return ()
-        if given_up.is_set():
-            raise BuildFailed("The build was given up. Start again.", detail="\n".join(tail))
-        if is_over_time.is_set():
-            raise BuildFailed(_explain_end(tail, timeout), detail="\n".join(tail))
-        if process.returncode < 0:
-            raise BuildFailed("The build was ended from outside. Start again.", detail="\n".join(tail))
-        return tuple(tail) or ("docker said nothing",)
+        if shutil.which(self._command[0]) is None:
+            raise _site_error(f"docker_command: {self._command[0]} cannot be run")
+
+        def read(line: str) -> str:
+            on_line(shown := self._conceal(line))
+            return shown
+
+        return build_process.run(
+            arguments, context, self._environment(), read=read, given_up=given_up, timeout=timeout
+        )
 
     def _conceal(self, line: str) -> str:
         """Take out of a line of the log as whom the proxies are logged in to."""
@@ -245,21 +225,6 @@ class Builder:
             login, at, _ = value.rpartition("://")[2].rpartition("@")
             line = line.replace(login + at, "***@") if at else line
         return line
-
-    def _start(self, arguments: Sequence[str], context: BinaryIO) -> subprocess.Popen[str]:
-        if shutil.which(self._command[0]) is None:
-            raise _site_error(f"docker_command: {self._command[0]} cannot be run")
-        return subprocess.Popen(
-            processes.bind(arguments),
-            stdin=context,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-            env=self._environment(),
-            start_new_session=True,
-        )
 
     def _environment(self) -> dict[str, str]:
         environment = {**os.environ, **self._proxies, "DOCKER_BUILDKIT": "1"}
@@ -269,56 +234,6 @@ class Builder:
             # A context would win over the host that was asked for.
             environment.pop("DOCKER_CONTEXT", None)
         return environment
-
-
-def _pack(dockerfile: str, files: Mapping[str, bytes]) -> BinaryIO:
-    """Return the context as an archive in memory, which nobody else sees and which ends with this process."""
-    for name in files:
-        if Path(name).name != name:
-            raise ValueError(f"{name!r} is not the plain name of a file")
-    archive = os.fdopen(os.memfd_create("ds01-build"), "w+b")
-    with tarfile.open(fileobj=archive, mode="w") as packed:
-        for name, content in {**files, "Dockerfile": dockerfile.encode()}.items():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            packed.addfile(entry, io.BytesIO(content))
-    archive.seek(0)
-    return archive
-
-
-def _watch(
-    process: subprocess.Popen[str],
-    given_up: threading.Event,
-    is_over_time: threading.Event,
-    timeout: timedelta,
-) -> None:
-    """End a build that nobody waits for any more, or that takes too long."""
-    deadline = time.monotonic() + timeout.total_seconds()
-    while process.poll() is None and not given_up.wait(_WATCH_SECONDS):
-        if time.monotonic() > deadline:
-            is_over_time.set()
-            break
-    _end(process)
-
-
-def _explain_end(tail: Sequence[str], timeout: timedelta) -> str:
-    """Return what is said of a build that took too long."""
-    took = f"The build took longer than {describe_duration(timeout.total_seconds())} and was ended"
-    if waits_for_network(tail):
-        return f"{took}: the network did not answer. Start again; if it stays so, tell your admin."
-    return f"{took}. Ask for fewer packages, or ask your admin for a longer limit."
-
-
-def _end(process: subprocess.Popen[str]) -> None:
-    """End `process` and all that it started; the engine gives up a build whose connection ends.
-
-    Docker's own command does not always heed SIGTERM: https://github.com/docker/cli/issues/1761.
-    """
-    if process.poll() is None or process.returncode < 0:
-        # The thread of the build may have reaped it in between.
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 def _site_error(cause: str, detail: str = "") -> ConfigBroken:
