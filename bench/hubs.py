@@ -94,7 +94,7 @@ class Hub:
         self._ledger_file = self._folder / "ledger.sqlite"
         self._config = self._folder / "jupyterhub_config.json"
         self._token = secrets.token_hex(16)
-        port, hub_port, proxy_port = _find_free_ports(3)
+        port, hub_port, proxy_port, self._service_port = _find_free_ports(4)
         self.url = f"http://127.0.0.1:{port}"
         config = self._read_settings(settings)
         config["JupyterHub"] |= {"bind_url": self.url, "hub_ip": lab.gateway, "hub_port": hub_port}
@@ -113,7 +113,8 @@ class Hub:
         config: dict[str, dict[str, Any]] = {section: dict(values) for section, values in settings.items()}
         if self.label == OURS:
             command = [sys.executable, "-m", "ds01_spawner.service", "--config", str(self._config)]
-            services.append({"name": "ds01", "command": command})
+            url = f"http://127.0.0.1:{self._service_port}"
+            services.append({"name": "ds01", "command": command, "url": url})
             scopes = ["list:users", "read:servers", "servers"]
             roles.append({"name": "ds01", "services": ["ds01"], "scopes": scopes})
             config["DS01"] |= {
