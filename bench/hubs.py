@@ -56,13 +56,13 @@ END_SECONDS = 25
 # For what a Hub has to look at after it was frozen.
 THAW_SECONDS = 2.0
 SLICES = 7
-HUB_PYTHON = "/opt/ds01/hub/bin/python"
+SERVER_COMMAND = "/opt/ds01/hub/bin/jupyterhub-singleuser"
 STANDIN = """\
 FROM {image}
 ENV STANDIN_VERSION={version}
 COPY standin.py /tmp/standin.py
 RUN cd /opt/ds01/hub/lib/python3*/site-packages/jupyterhub && rm -r singleuser && mkdir singleuser && \\
-    touch singleuser/__init__.py && mv /tmp/standin.py singleuser/__main__.py
+    mv /tmp/standin.py singleuser/__init__.py
 """
 
 
@@ -304,7 +304,7 @@ def two_hubs(servers: int, *, stock: Mapping[str, object] | None = None) -> Iter
 def _stock_settings(lab: Lab, image: str, more: Mapping[str, object]) -> dict[str, dict[str, object]]:
     settings: dict[str, object] = {
         "image": image,
-        "cmd": [HUB_PYTHON, "-I", "-m", "jupyterhub.singleuser"],
+        "cmd": [SERVER_COMMAND],
         "network_name": lab.name,
         "use_internal_ip": True,
         "remove": True,

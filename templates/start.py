@@ -5,7 +5,6 @@ swapped in between shows another device or inode here, and the server does not s
 """
 
 import os
-import runpy
 import sys
 
 
@@ -17,8 +16,12 @@ def main() -> None:
         found = os.stat(target)
         if (found.st_dev, found.st_ino) != (int(device), int(inode)):
             sys.exit(f"{target} is not the directory that was checked: the server does not start.")
-    # As `python -I -m` does it, without a second start of Python.
-    runpy.run_module("jupyterhub.singleuser", run_name="__main__", alter_sys=True)
+    # What jupyterhub-singleuser does, without a second start of Python.
+    from jupyterhub.singleuser import main as serve
+
+    sys.exit(serve())
 
 
-main()
+# Not in a process that Jupyter's own ones make of this program.
+if __name__ == "__main__":
+    main()
