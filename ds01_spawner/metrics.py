@@ -161,7 +161,7 @@ QUEUE_OLDEST = Family(
 )
 IDLE_SLOTS = Family(
     name="ds01_idle_leased_slots",
-    help="Leased slots whose server is idle now; summed up over time it is what idleness costs",
+    help="Leased slots whose server runs and is idle; summed up over time it is what idleness costs",
     labels=("group", "profile"),
 )
 IDLE_SECONDS = Family(

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from .. import lifecycle
-from ..model import Lease, Slot, TimeLeft, Watch
+from ..model import Lease, LeaseState, Slot, TimeLeft, Watch
 from .leases import Leases
 from .lifetimes import Lifetimes
 from .offers import Offers
@@ -79,7 +79,7 @@ class Servers:
             self._describe(
                 lease,
                 tuple(known[uuid] for uuid in lease.slots if uuid in known),
-                left.get(lease.id, TimeLeft(run_until=lease.runs_until)),
+                left.get(lease.id, TimeLeft()),
                 watches[lease.id][0] if lease.id in watches else Watch(),
             )
             for lease in mine
@@ -87,6 +87,9 @@ class Servers:
 
     def _describe(self, lease: Lease, slots: tuple[Slot, ...], left: TimeLeft, watch: Watch) -> ServerView:
         policy, now = self._offers.limits_for(lease.user, (lease.group,)).policy, self._leases.now()
+        if lease.state is not LeaseState.ACTIVE:
+            # What was seen of one that is held is from before its stop.
+            left = TimeLeft(run_until=lease.runs_until)
         return ServerView(
             lease=lease,
             name=lease.container_name.partition("._.")[0],

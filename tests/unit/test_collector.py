@@ -145,6 +145,8 @@ def test_idle_slots_are_counted_and_their_time_is_added_up_over_slots() -> None:
     assert found["idle_leased_seconds", "student", "1g.10gb"] == 2 * 10 * 60
     # The clock was set back, and a server without slots keeps none from anybody.
     assert found["idle_leased_seconds", "staff", "full"] == 0
+    held = replace(lease(1, SMALL), state=LeaseState.HELD)
+    assert scrape((count(held), left))["idle_leased_slots", "student", "1g.10gb"] == 0
     assert len([key for key in found if key[0] == "idle_leased_slots"]) == 2
 
 

@@ -307,11 +307,15 @@ def test_more_time_moves_the_end_of_the_server_that_is_meant(site: DS01, lab: La
     assert site.core.servers.extend("bob", "thesis", HOUR, "ada") is None
 
 
-def test_a_held_server_tells_until_when(site: DS01, lab: Lab) -> None:
+def test_a_held_server_tells_until_when_and_nothing_of_idleness(site: DS01, lab: Lab) -> None:
     run = lab.run("ada", "")
+    idle = TimeLeft(idle_since=lab.now, idle_until=lab.now + HOUR)
+    lab.ledger.watch(run.id, lambda _lease, watch: (watch, idle))
+    assert site.core.servers.list("ada")[0].time_left == idle
     lab.ledger.hold(run.id, lab.now + HOUR, lab.now, "its container exited")
     (view,) = site.core.servers.list("ada")
     assert view.lease.state is LeaseState.HELD
+    assert view.time_left == TimeLeft()
     assert write_server(view)["held_until"] == (lab.now + HOUR).isoformat(timespec="seconds")
 
 

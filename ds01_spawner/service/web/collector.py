@@ -15,7 +15,7 @@ from ... import metrics
 from ...core.overview import Census, is_allocated
 from ...errors import DS01Error
 from ...metrics import Family
-from ...model import Lease, MarkKind, QueueEntry, Slot, SlotState, TimeLeft
+from ...model import Lease, LeaseState, MarkKind, QueueEntry, Slot, SlotState, TimeLeft
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +116,8 @@ def _sum_idle(
     """Return how many slots are idle, and for how many seconds all of them, by group and profile."""
     number, seconds = Counter[tuple[str, ...]](), dict[tuple[str, ...], float]()
     for lease in census.leases:
-        since = left[lease.id].idle_since if lease.id in left else None
+        is_watched = lease.state is LeaseState.ACTIVE and lease.id in left
+        since = left[lease.id].idle_since if is_watched else None
         for uuid in lease.slots:
             key = (lease.group, _name(uuid, slots))
             # There from the first lease on, so that a sum over time begins with nothing.
