@@ -5,6 +5,8 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -47,7 +49,12 @@ def open_client(hub: Hub, token: str = TOKEN) -> HubClient:
 
 
 def servers_of(client: HubClient, student: Student) -> set[HubServer]:
-    return {found for found in client.servers() if found.user == student.name}
+    return {found for found in look(client) if found.user == student.name}
+
+
+def look(client: HubClient) -> list[HubServer]:
+    """Return the Hub's servers but for when they were used, which is another time at each look."""
+    return [replace(server, last_activity=None) for server in client.servers()]
 
 
 @contextmanager
@@ -65,7 +72,7 @@ def test_users_and_servers_of_all_pages_are_given(hub: Hub, client: HubClient) -
         ada.start()
         zoe.start()
         zoe.start(server="second")
-        found = {server for server in client.servers() if server.user in everybody}
+        found = {server for server in look(client) if server.user in everybody}
         assert found == {
             HubServer(user=ada.name, server="", ready=True),
             HubServer(user=zoe.name, server="", ready=True),
@@ -73,6 +80,14 @@ def test_users_and_servers_of_all_pages_are_given(hub: Hub, client: HubClient) -
         }
         zoe.stop("second")
         assert servers_of(client, zoe) == {HubServer(user=zoe.name, server="", ready=True)}
+
+
+def test_it_is_told_when_a_server_was_used_last(hub: Hub, client: HubClient) -> None:
+    with signed_in(hub) as student:
+        student.start()
+        (server,) = [found for found in client.servers() if found.user == student.name]
+        assert server.last_activity is not None
+        assert timedelta(0) <= datetime.now(timezone.utc) - server.last_activity < timedelta(minutes=5)
 
 
 def test_a_server_is_started_as_last_time_and_started_again_it_runs_already(
