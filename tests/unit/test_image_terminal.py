@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -60,6 +61,8 @@ def start(tmp_path: Path) -> Iterator[Start]:
             dimensions=(24, columns),
             encoding="utf-8",
             timeout=SECONDS,
+            # Whoever runs the tests in the background lets them ignore Ctrl-C, and their children too.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         wizard.delaybeforesend = None
         wizard.logfile_read = Screen()
