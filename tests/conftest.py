@@ -6,6 +6,7 @@ An Engine that ran before the tests is left running; one that they started is en
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -29,6 +30,11 @@ def run_tool(name: str, *arguments: str, seconds: float = 600) -> subprocess.Com
     """Run one of `tools/` in a process of its own; the tools bring no package."""
     command = [sys.executable, str(ROOT / "tools" / f"{name}.py"), *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=seconds)
+
+
+def heed_interrupt() -> None:
+    """Let a program that a test starts heed Ctrl-C: one in the background, and what it starts, does not."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

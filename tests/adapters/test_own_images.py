@@ -17,7 +17,7 @@ import docker.errors
 import pexpect
 import pytest
 
-from ..conftest import PrivateEngine, run_tool
+from ..conftest import PrivateEngine, heed_interrupt, run_tool
 
 pytestmark = pytest.mark.docker
 
@@ -65,7 +65,12 @@ class Desk:
     def sit_down(self, *arguments: str) -> pexpect.spawn[str]:
         """Begin a command at a terminal."""
         return pexpect.spawn(
-            SCRIPT, ["image", *arguments], env=self.environment, encoding="utf-8", timeout=SECONDS
+            SCRIPT,
+            ["image", *arguments],
+            env=self.environment,
+            encoding="utf-8",
+            timeout=SECONDS,
+            preexec_fn=heed_interrupt,
         )
 
     def folder(self, name: str) -> Path:

@@ -22,7 +22,7 @@ from ds01_spawner.adapters.ledger import Ledger
 from ds01_spawner.model import BuildOutcome
 from tests.unit.shell import Shell, open_shell, write_config
 
-from ..conftest import PrivateEngine
+from ..conftest import PrivateEngine, heed_interrupt
 from .building import BASE, ensure_bases
 
 pytestmark = pytest.mark.docker
@@ -173,7 +173,8 @@ def test_ctrl_c_ends_a_build_and_leaves_no_image(lab: Lab) -> None:
     with Path(lab.config).open("a") as file:
         file.write(f"c.DS01.docker_command = '{docker_command}'\n")
     command = [SCRIPT, "image", "build", "cpu", "--config", lab.config]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, preexec_fn=heed_interrupt) as process:
         assert process.stderr is not None
         assert any("Installing the notebook server" in line for line in process.stderr)
         process.send_signal(signal.SIGINT)

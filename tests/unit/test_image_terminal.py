@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
+from tests.conftest import heed_interrupt
 from tests.unit.shell import ROOT
 
 SCRIPT = str(Path(sys.executable).with_name("ds01"))
@@ -61,8 +61,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
             dimensions=(24, columns),
             encoding="utf-8",
             timeout=SECONDS,
-            # Whoever runs the tests in the background lets them ignore Ctrl-C, and their children too.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            preexec_fn=heed_interrupt,
         )
         wizard.delaybeforesend = None
         wizard.logfile_read = Screen()
