@@ -105,11 +105,12 @@ class Hub:
         }
         self._config.write_text(json.dumps(config))
         self._process: subprocess.Popen[bytes] | None = None
+        self._tokens: dict[str, str] = {}
 
     def _read_settings(self, settings: Mapping[str, Mapping[str, object]]) -> dict[str, dict[str, Any]]:
         """Return the whole configuration: `settings`, and what every Hub here has."""
         services: list[dict[str, object]] = [{"name": "bench", "api_token": self._token}]
-        roles = [{"name": "bench", "services": ["bench"], "scopes": ["admin:users", "admin:servers"]}]
+        roles = [{"name": "bench", "services": ["bench"], "scopes": ["admin:users", "tokens"]}]
         config: dict[str, dict[str, Any]] = {section: dict(values) for section, values in settings.items()}
         if self.label == OURS:
             command = [sys.executable, "-m", "ds01_spawner.service", "--config", str(self._config)]
@@ -157,8 +158,15 @@ class Hub:
         self._wait_until(self._answers, "answered")
         if self.label == OURS:
             self._wait_until(self._has_read_gpus, "read its GPUs")
-        people = {"usernames": list(self._lab.people)}
-        self._ask("POST", ["/hub/api/users"], people, expect=(201, 409))
+        self._tokens = self._sign_in_all()
+
+    def _sign_in_all(self) -> dict[str, str]:
+        """Return a token of each person, with which she asks for her own server."""
+        headers = {"Authorization": f"token {self._token}"}
+        with httpx.Client(base_url=f"{self.url}/hub/api", headers=headers, trust_env=False) as client:
+            client.post("/users", json={"usernames": list(self._lab.people)})
+            answers = {name: client.post(f"/users/{name}/tokens") for name in self._lab.people}
+        return {name: answer.raise_for_status().json()["token"] for name, answer in answers.items()}
 
     def _wait_until(self, is_so: Callable[[], bool], what: str) -> None:
         deadline = time.monotonic() + READY_SECONDS
@@ -224,15 +232,15 @@ class Hub:
         """Start a server for each person at once; return the time until the last one answers."""
         begin = time.perf_counter()
         body = {"user_options": dict(options)} if options else None
-        self._ask("POST", [f"/hub/api/users/{name}/server" for name in people], body, expect=(201,))
+        self._ask(people, "POST", "/hub/api/users/{}/server", body, expect=(201,))
         took = time.perf_counter() - begin
-        self._ask("GET", [f"/user/{name}/api" for name in people], None, expect=(200,))
+        self._ask(people, "GET", "/user/{}/api", expect=(200,))
         return took
 
     def stop_servers(self, people: Sequence[str]) -> float:
         """Stop the server of each person at once; return the time until the last one is gone."""
         begin = time.perf_counter()
-        self._ask("DELETE", [f"/hub/api/users/{name}/server" for name in people], None, expect=(204,))
+        self._ask(people, "DELETE", "/hub/api/users/{}/server", expect=(204,))
         return time.perf_counter() - begin
 
     def ask_for_server(self, person: str, options: Mapping[str, object]) -> None:
@@ -246,15 +254,16 @@ class Hub:
 
     def give_up(self, person: str) -> None:
         """Take back the start that somebody waits for."""
-        self._ask("DELETE", [f"/hub/api/users/{person}/server"], None, expect=(202, 204))
+        self._ask([person], "DELETE", "/hub/api/users/{}/server", expect=(202, 204))
 
-    def _ask(self, method: str, paths: Sequence[str], body: object, *, expect: tuple[int, ...]) -> None:
-        """Ask for all `paths` at once, through the proxy, and return when each was answered."""
+    def _ask(
+        self, people: Sequence[str], method: str, path: str, body: object = None, *, expect: tuple[int, ...]
+    ) -> None:
+        """Let each person ask for `path` with her name in it at once, and return when all were answered."""
 
         async def ask_all() -> list[httpx.Response]:
             client = httpx.AsyncClient(
                 base_url=self.url,
-                headers={"Authorization": f"token {self._token}"},
                 limits=httpx.Limits(max_connections=None),
                 timeout=PATIENCE_SECONDS,
                 trust_env=False,
@@ -262,7 +271,16 @@ class Hub:
                 verify=False,  # noqa: S501
             )
             async with client:
-                return await asyncio.gather(*(client.request(method, path, json=body) for path in paths))
+                asked = (
+                    client.request(
+                        method,
+                        path.format(name),
+                        json=body,
+                        headers={"Authorization": f"token {self._tokens[name]}"},
+                    )
+                    for name in people
+                )
+                return await asyncio.gather(*asked)
 
         for answer in asyncio.run(ask_all()):
             if answer.status_code not in expect:
@@ -306,7 +324,6 @@ def _stock_settings(lab: Lab, image: str, more: Mapping[str, object]) -> dict[st
         "image": image,
         "cmd": [SERVER_COMMAND],
         "network_name": lab.name,
-        "use_internal_ip": True,
         "remove": True,
         "extra_host_config": {"init": True},
     }

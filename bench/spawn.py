@@ -25,8 +25,14 @@ GOALS = {1: 1.2, 32: 0.7}
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=float, default=1, help="times as many rounds as usual (1)")
+    parser.add_argument(
+        "--internal-ip",
+        action="store_true",
+        help="let DockerSpawner publish no ports either, which is not its default (use_internal_ip)",
+    )
     arguments = parser.parse_args()
-    with two_hubs(max(ROUNDS)) as (stock, ours, lab):
+    more = {"use_internal_ip": True} if arguments.internal_ip else {}
+    with two_hubs(max(ROUNDS), stock=more) as (stock, ours, lab):
         print(f"{describe_machine(lab.docker_host)}\n", flush=True)
         # What the first start of each person costs is not measured.
         alternate((stock, ours), lab.people, 1)
