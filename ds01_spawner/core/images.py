@@ -113,8 +113,14 @@ class Images:
         return image.on_base(local.id, self._runtime_id()) if local else ""
 
     def note_use(self, built: BuiltImage, user: str) -> None:
-        """Record that a user's server starts from an image, which is not pruned for a time then."""
-        self._ledger.note_use(ImageUse(tag=built.tag, user=user, last_used_at=self._now()))
+        """Record that a user's server starts from an image, which is not pruned for a time then.
+
+        That it cannot be recorded is in the log, and no error: a lease is what a start needs.
+        """
+        try:
+            self._ledger.note_use(ImageUse(tag=built.tag, user=user, last_used_at=self._now()))
+        except LedgerUnavailable as exc:
+            log.warning("that %s uses %s is not recorded: %s", user, built.tag, exc.detail)
 
     def submit_check(self, base: BaseImage, request: ServerRequest) -> Future[None]:
         """Begin to try the packages of an image that has to be built; takes seconds.

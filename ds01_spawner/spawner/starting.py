@@ -119,7 +119,8 @@ class StartSteps(Waiting):
                 images.leave(build, self.tell)
         START_IMAGES.labels("found" if image.build is None else "built").inc()
         self.tell(describe_image(image), 65)
-        await self._call(images.note_use, image, self._login)
+        # Not waited for: a ledger that others keep busy has to be waited for at the lease soon enough.
+        self._submit(images.note_use, image, self._login)
         return image
 
     @timed(SpawnStep.ANSWER)
