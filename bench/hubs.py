@@ -35,6 +35,7 @@ import docker.errors
 import httpx
 import jupyterhub
 
+from ds01_spawner import mlc
 from ds01_spawner.adapters.engine import DockerEngine
 from ds01_spawner.adapters.ledger import Ledger
 
@@ -51,6 +52,7 @@ STOCK, OURS = "DockerSpawner", "DS01Spawner"
 FIRST_UID = 64301
 # Longer than anything here takes: the Hub then answers a start or a stop when it is through with it.
 PATIENCE_SECONDS = 600
+MOST_SECONDS = 1800
 READY_SECONDS = 60
 END_SECONDS = 25
 # For what a Hub has to look at after it was frozen.
@@ -299,15 +301,15 @@ def two_hubs(servers: int, *, stock: Mapping[str, object] | None = None) -> Iter
     if os.geteuid() != 0:
         raise ToolError("DS01Spawner starts servers as other people: run this as root.")
     with ExitStack() as stack:
-        _raise_on_sigterm(stack)
+        stack.enter_context(_bounded())
         lab = stack.enter_context(_set_up(servers))
         client = docker.APIClient(base_url=lab.docker_host, version="auto")
         stack.callback(client.close)
-        stack.callback(_remove_containers, client, lab)
+        stack.callback(_remove_all, client, lab)
         ours = Hub(OURS, lab, _our_settings(lab))
         stack.callback(ours.end)
         ours.start()
-        image = stack.enter_context(_image(ours, client, lab))
+        image = _make_image(ours, client, lab)
         plain = Hub(STOCK, lab, _stock_settings(lab, image, stock or {}))
         stack.callback(plain.end)
         plain.start()
@@ -396,24 +398,18 @@ def _set_up(servers: int) -> Iterator[Lab]:
         yield lab
 
 
-@contextmanager
-def _image(ours: Hub, client: docker.APIClient, lab: Lab) -> Iterator[str]:
-    """Let our Hub build its image, and replace the notebook server in it; yields its name."""
+def _make_image(ours: Hub, client: docker.APIClient, lab: Lab) -> str:
+    """Let our Hub build its image, replace the notebook server in it, and return its name."""
     person = lab.people[:1]
     ours.start_servers(person)
     (row,) = client.containers(filters={"network": lab.name})
-    whole = client.inspect_image(row["ImageID"])
-    (name,) = (tag for tag in whole["RepoTags"] if tag.startswith("ds01/image:"))
     ours.stop_servers(person)
-    try:
-        program = Path(__file__).with_name("standin.py").read_text()
-        dockerfile = STANDIN.format(image=name, version=jupyterhub.__version__)
-        _build(lab, name, dockerfile, {"standin.py": program})
-        yield name
-    finally:
-        for image in (name, whole["Id"]):
-            with suppress(docker.errors.NotFound):
-                client.remove_image(image)
+    tags = client.inspect_image(row["ImageID"])["RepoTags"]
+    name = next(str(tag) for tag in tags if tag.startswith("ds01/image:"))
+    program = Path(__file__).with_name("standin.py").read_text()
+    dockerfile = STANDIN.format(image=name, version=jupyterhub.__version__)
+    _build(lab, name, dockerfile, {"standin.py": program})
+    return name
 
 
 @contextmanager
@@ -435,26 +431,37 @@ def _build(lab: Lab, name: str, dockerfile: str, files: Mapping[str, str]) -> No
         run(command, env=os.environ | {"DOCKER_BUILDKIT": "1"})
 
 
-def _remove_containers(client: docker.APIClient, lab: Lab) -> None:
-    """Remove what runs on our network, and the names that DS01Spawner gave images for it."""
+def _remove_all(client: docker.APIClient, lab: Lab) -> None:
+    """Remove what runs on our network, the names that its images got for it, and what was built for us."""
     for row in client.containers(all=True, filters={"network": lab.name}):
         with suppress(docker.errors.NotFound):
             client.remove_container(row["Id"], force=True, v=True)
     own = tuple(f":{FIRST_UID + number}" for number in range(1, len(lab.people) + 1))
     for row in client.images():
-        for name in row["RepoTags"] or ():
-            if name.endswith(own):
-                with suppress(docker.errors.NotFound):
-                    client.remove_image(name, noprune=True)
+        names = [name for name in row["RepoTags"] or () if name.endswith(own)]
+        is_ours = (row["Labels"] or {}).get(mlc.BASE_IMAGE_LABEL, "").startswith(f"{lab.name}:")
+        for image in (*names, *([row["Id"]] if is_ours else ())):
+            with suppress(docker.errors.NotFound):
+                client.remove_image(image, noprune=True, force=True)
 
 
-def _raise_on_sigterm(stack: ExitStack) -> None:
-    """Let SIGTERM end the run as Ctrl-C does, until the stack is unwound."""
+@contextmanager
+def _bounded() -> Iterator[None]:
+    """Let SIGTERM end the run as Ctrl-C does, and so much time as well."""
 
-    def interrupt(*_: object) -> None:
+    def give_up(number: int, _frame: object) -> None:
+        if number == signal.SIGALRM:
+            raise ToolError(f"this has taken more than {MOST_SECONDS} seconds: is the machine busy?")
         raise KeyboardInterrupt
 
-    stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, interrupt))
+    before = {number: signal.signal(number, give_up) for number in (signal.SIGTERM, signal.SIGALRM)}
+    signal.alarm(MOST_SECONDS)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _list_descendants(pid: int) -> set[int]:
