@@ -352,9 +352,10 @@ class Leases:
 
     def _containers_of(self, lease: Lease) -> tuple[Container, ...]:
         found = self._engine.containers(label=f"{mlc.LEASE_LABEL}={lease.nonce}")
-        known = self._engine.container(lease.container_id) if lease.container_id else None
-        by_id = {container.id: container for container in (*found, *((known,) if known else ()))}
-        return tuple(by_id.values())
+        if not lease.container_id or any(container.id == lease.container_id for container in found):
+            return found
+        known = self._engine.container(lease.container_id)
+        return found if known is None else (*found, known)
 
     def _own_container(self, lease: Lease) -> Container | None:
         if lease.state is LeaseState.PENDING or lease.ending:
