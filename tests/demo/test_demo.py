@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,6 +77,5 @@ def test_a_newcomer_starts_a_server_and_ctrl_c_leaves_nothing(
     assert not engine.containers(all=True, filters={"label": "aime.mlc.USER=alice"})
     assert not engine.images(name="jupyter-alice-image")
     assert not folder.exists()
-    assert not list(Path(tempfile.gettempdir()).glob("ds01-build-*"))
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", 8000)) != 0
