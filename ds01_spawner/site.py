@@ -157,7 +157,8 @@ class DS01(LoggingConfigurable):
         16,
         min=1,
         config=True,
-        help="How many short Docker calls run at once. One slow start blocks nobody else.",
+        help="""How many short Docker calls run at once, and how many starts and ends of containers beside
+        them. One slow start blocks nobody else.""",
     )
     build_pool_size = Integer(2, min=1, config=True, help="How many images are built at once.")
     build_timeout_seconds = Float(3600, config=True, help="How long a build may take before it is ended.")
@@ -360,7 +361,8 @@ class DS01(LoggingConfigurable):
         """The one Docker client of the process."""
         return DockerEngine(
             docker_host=self.docker_host,
-            pool_size=self.docker_pool_size,
+            # Both of the spawner's pools.
+            pool_size=2 * self.docker_pool_size,
             registry=self.registry,
             registry_login=self.registry_login,
         )

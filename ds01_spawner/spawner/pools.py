@@ -1,4 +1,8 @@
-"""The pool of a Hub's short calls, in place of DockerSpawner's one thread; builds have their own."""
+"""The pools of a Hub's calls, in place of DockerSpawner's one thread; builds have their own.
+
+Short calls have one, and the starts and ends of containers, which take Docker and the server in it their
+time, another: however many of those are under way, what is short does not wait for them.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +26,7 @@ class PooledCalls(LoggingConfigurable):
 
     _site: ClassVar[DS01 | None] = None
     _short_pool: ClassVar[ThreadPoolExecutor | None] = None
+    _long_pool: ClassVar[ThreadPoolExecutor | None] = None
     _opened_core: ClassVar[Core | None] = None
 
     def __init__(self, **kwargs: Any) -> None:
@@ -46,13 +51,30 @@ class PooledCalls(LoggingConfigurable):
             cls._short_pool = ThreadPoolExecutor(self.site.docker_pool_size, thread_name_prefix="ds01-call")
         return cls._short_pool
 
+    @property
+    def long_executor(self) -> ThreadPoolExecutor:
+        """The pool in which containers are started and ended."""
+        cls = type(self)
+        if cls._long_pool is None:
+            cls._long_pool = ThreadPoolExecutor(self.site.docker_pool_size, thread_name_prefix="ds01-long")
+        return cls._long_pool
+
     async def _call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a short blocking call; what is under way when we are cancelled is awaited before settling."""
         return await asyncio.wrap_future(self._submit(function, *args, **kwargs))
 
+    async def _call_long(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run what starts or ends a container; else as `_call`."""
+        return await asyncio.wrap_future(self._submit_to(self.long_executor, function, *args, **kwargs))
+
     def _submit(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Begin a short blocking call that nobody here waits for."""
-        future = self.executor.submit(function, *args, **kwargs)
+        return self._submit_to(self.executor, function, *args, **kwargs)
+
+    def _submit_to(
+        self, pool: ThreadPoolExecutor, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> Future[T]:
+        future = pool.submit(function, *args, **kwargs)
         self._calls.add(future)
         future.add_done_callback(self._calls.discard)
         return future

@@ -99,8 +99,9 @@ class DS01Spawner(StartSteps, DockerSpawner):  # type: ignore[misc]
         return mlc.HOST_NETWORK if self.host_network else self.site.network_name
 
     def docker(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        """Call docker-py in the pool; DockerSpawner's own calls come this way."""
-        return self._call(self._docker, method, *args, **kwargs)
+        """Call docker-py in a pool; DockerSpawner's own calls come this way."""
+        call = self._call_long if method == "start" else self._call
+        return call(self._docker, method, *args, **kwargs)
 
     # start -----------------------------------------------------------------------------------------
 
@@ -244,4 +245,4 @@ class DS01Spawner(StartSteps, DockerSpawner):  # type: ignore[misc]
     async def _settle_as(self, login: str, server: str, *, ended: str) -> Lease | None:
         leases = (await self._core()).leases
         grace = self.stop_grace_seconds
-        return await self._call(leases.settle_server, login, server, ended=ended, grace_seconds=grace)
+        return await self._call_long(leases.settle_server, login, server, ended=ended, grace_seconds=grace)
