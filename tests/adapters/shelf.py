@@ -108,7 +108,7 @@ def shelf(empty_engine: str, tmp_path: Path) -> Iterator[Shelf]:
 
 
 @pytest.fixture
-def engine(shelf: Shelf) -> DockerEngine:
+def shelf_engine(shelf: Shelf) -> DockerEngine:
     return DockerEngine(docker_host=shelf.docker_host)
 
 

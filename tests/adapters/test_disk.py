@@ -20,21 +20,23 @@ pytestmark = pytest.mark.docker
 BASE = {"base": 3 * MEGABYTE}
 
 
-def test_layers_that_two_images_have_count_as_shared_in_both(shelf: Shelf, engine: DockerEngine) -> None:
+def test_layers_that_two_images_have_count_as_shared_in_both(
+    shelf: Shelf, shelf_engine: DockerEngine
+) -> None:
     alone = shelf.load("lab/alone:1", layers={"alone": MEGABYTE})
     first = shelf.load("lab/first:1", layers=BASE | {"first": MEGABYTE})
     second = shelf.load("lab/second:1", layers=BASE | {"second": 2 * MEGABYTE})
-    assert engine.disk_usage().sizes == {
+    assert shelf_engine.disk_usage().sizes == {
         alone: (MEGABYTE, 0),
         first: (4 * MEGABYTE, 3 * MEGABYTE),
         second: (5 * MEGABYTE, 3 * MEGABYTE),
     }
-    engine.remove_name("lab/first:1")
-    assert engine.disk_usage().sizes == {alone: (MEGABYTE, 0), second: (5 * MEGABYTE, 0)}
+    shelf_engine.remove_name("lab/first:1")
+    assert shelf_engine.disk_usage().sizes == {alone: (MEGABYTE, 0), second: (5 * MEGABYTE, 0)}
 
 
-def test_machine_without_images_takes_nothing(engine: DockerEngine) -> None:
-    usage = engine.disk_usage()
+def test_machine_without_images_takes_nothing(shelf_engine: DockerEngine) -> None:
+    usage = shelf_engine.disk_usage()
     assert (usage.sizes, usage.build_cache) == ({}, 0)
 
 
@@ -55,67 +57,69 @@ def test_answer_of_older_and_newer_engines_is_read(wrap: object) -> None:
 
 
 def test_all_names_of_an_image_are_known_and_when_it_was_named_last(
-    shelf: Shelf, engine: DockerEngine
+    shelf: Shelf, shelf_engine: DockerEngine
 ) -> None:
     image = shelf.load("lab/a:1", "lab/b:1", layers=BASE, made_at=NOW - DAY)
-    found = engine.names_of(image)
+    found = shelf_engine.names_of(image)
     assert found is not None
     assert (set(found.names), found.made_at) == ({"lab/a:1", "lab/b:1"}, NOW - DAY)
     assert found.tagged_at < found.made_at
     before = datetime.now(timezone.utc)
-    engine.tag(image, "lab/c:1")
-    found = engine.names_of(image)
+    shelf_engine.tag(image, "lab/c:1")
+    found = shelf_engine.names_of(image)
     assert found is not None
     assert set(found.names) == {"lab/a:1", "lab/b:1", "lab/c:1"}
     assert before <= found.tagged_at <= datetime.now(timezone.utc)
-    assert engine.names_of("sha256:" + "0" * 64) is None
+    assert shelf_engine.names_of("sha256:" + "0" * 64) is None
 
 
 def test_containers_tell_their_image_although_its_name_went_to_another(
-    shelf: Shelf, engine: DockerEngine
+    shelf: Shelf, shelf_engine: DockerEngine
 ) -> None:
     image = shelf.load("lab/a:1", layers=BASE)
     container = shelf.contain("lab/a:1", "vision._.1001")
     newer = shelf.load("lab/a:1", layers={"newer": MEGABYTE})
-    (found,) = engine.container_images()
+    (found,) = shelf_engine.container_images()
     assert (found.id, found.name, found.image_id) == (container, "vision._.1001", image)
     assert newer != image
 
 
-def test_image_goes_by_its_name_and_its_other_names_stay(shelf: Shelf, engine: DockerEngine) -> None:
+def test_image_goes_by_its_name_and_its_other_names_stay(shelf: Shelf, shelf_engine: DockerEngine) -> None:
     image = shelf.load("lab/a:1", "lab/b:1", layers=BASE)
-    assert engine.remove_name("lab/a:1")
+    assert shelf_engine.remove_name("lab/a:1")
     assert shelf.names == {"lab/b:1"}
-    assert engine.names_of(image) is not None
-    assert engine.remove_name("lab/b:1")
-    assert engine.names_of(image) is None
-    assert engine.remove_name("lab/b:1")
+    assert shelf_engine.names_of(image) is not None
+    assert shelf_engine.remove_name("lab/b:1")
+    assert shelf_engine.names_of(image) is None
+    assert shelf_engine.remove_name("lab/b:1")
 
 
-def test_image_of_a_container_is_kept_by_docker(shelf: Shelf, engine: DockerEngine) -> None:
+def test_image_of_a_container_is_kept_by_docker(shelf: Shelf, shelf_engine: DockerEngine) -> None:
     shelf.load("lab/a:1", layers=BASE)
     shelf.contain("lab/a:1", "vision._.1001")
-    assert not engine.remove_name("lab/a:1")
+    assert not shelf_engine.remove_name("lab/a:1")
     assert shelf.names == {"lab/a:1"}
 
 
-def test_build_cache_comes_down_to_its_budget_and_images_stay(shelf: Shelf, engine: DockerEngine) -> None:
+def test_build_cache_comes_down_to_its_budget_and_images_stay(
+    shelf: Shelf, shelf_engine: DockerEngine
+) -> None:
     builder = Builder(docker_command=("/usr/bin/docker",), docker_host=shelf.docker_host)
     for name in ("a", "b", "c"):
         files = {"file": name.encode() * MEGABYTE}
         builder.build(f"lab/{name}:1", f"FROM scratch\nCOPY file /{name}\n", files, lambda _: None, Event())
-    held = engine.disk_usage().build_cache
-    engine.remove_name("lab/a:1")
-    engine.remove_name("lab/b:1")
+    held = shelf_engine.disk_usage().build_cache
+    shelf_engine.remove_name("lab/a:1")
+    shelf_engine.remove_name("lab/b:1")
     # What an image held is the cache's own now.
-    whole = engine.disk_usage().build_cache
+    whole = shelf_engine.disk_usage().build_cache
     assert whole == held + 2 * MEGABYTE
-    assert engine.prune_build_cache(whole + 1) == 0
-    freed = engine.prune_build_cache(whole - 2 * MEGABYTE)
+    assert shelf_engine.prune_build_cache(whole + 1) == 0
+    freed = shelf_engine.prune_build_cache(whole - 2 * MEGABYTE)
     assert freed >= 2 * MEGABYTE
-    assert engine.disk_usage().build_cache == whole - freed > 0
-    engine.prune_build_cache(0)
-    assert engine.disk_usage().build_cache == 0
+    assert shelf_engine.disk_usage().build_cache == whole - freed > 0
+    shelf_engine.prune_build_cache(0)
+    assert shelf_engine.disk_usage().build_cache == 0
     assert shelf.names == {"lab/c:1"}
 
 

@@ -139,9 +139,9 @@ def open_store(shelf: Shelf, engine: DockerEngine, folder: Path) -> Store:
 
 
 @pytest.fixture
-def store(shelf: Shelf, engine: DockerEngine, tmp_path: Path) -> Store:
+def store(shelf: Shelf, shelf_engine: DockerEngine, tmp_path: Path) -> Store:
     shelf.load(BASE, layers=BASE_LAYERS)
-    return open_store(shelf, engine, tmp_path)
+    return open_store(shelf, shelf_engine, tmp_path)
 
 
 # list
