@@ -48,6 +48,8 @@ import proxy  # noqa: E402
 from machine import ToolError, find_program, run  # noqa: E402
 
 STOCK, OURS = "DockerSpawner", "DS01Spawner"
+# How the names of networks and images begin that are made here, and those of people.
+PREFIX, PERSON = "ds01-bench-", "bench"
 # Beyond what people usually have, so that no file of the host belongs to them.
 FIRST_UID = 64301
 # Longer than anything here takes: the Hub then answers a start or a stop when it is through with it.
@@ -302,10 +304,8 @@ def two_hubs(servers: int, *, stock: Mapping[str, object] | None = None) -> Iter
         raise ToolError("DS01Spawner starts servers as other people: run this as root.")
     with ExitStack() as stack:
         stack.enter_context(_bounded())
-        lab = stack.enter_context(_set_up(servers))
-        client = docker.APIClient(base_url=lab.docker_host, version="auto")
-        stack.callback(client.close)
-        stack.callback(_remove_all, client, lab)
+        client = stack.enter_context(_engine())
+        lab = stack.enter_context(_set_up(private_engine.locate().docker_host, servers))
         ours = Hub(OURS, lab, _our_settings(lab))
         stack.callback(ours.end)
         ours.start()
@@ -369,19 +369,28 @@ def _describe_gpus(slots: int) -> str:
 
 
 @contextmanager
-def _set_up(servers: int) -> Iterator[Lab]:
-    """Yield accounts with homes in a folder, an Engine, a base image and a network; gone afterwards."""
+def _engine() -> Iterator[docker.APIClient]:
+    """Yield a client of the private Engine, on which nothing of a benchmark is, before and afterwards."""
     was_up = private_engine.ask(private_engine.locate(), "/version") is not None
-    docker_host = private_engine.up().docker_host
-    name = f"ds01-bench-{secrets.token_hex(3)}"
-    folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir="/var/tmp"))
-    folder.chmod(0o711)
-    people = {f"bench{number:02d}": FIRST_UID + number for number in range(1, servers + 1)}
-    command = [find_program("docker"), "--host", docker_host]
     with ExitStack() as stack:
+        client = docker.APIClient(base_url=private_engine.up().docker_host, version="auto")
         if not was_up:
             stack.callback(private_engine.down)
-        stack.callback(shutil.rmtree, folder)
+        stack.callback(client.close)
+        # Also what is left of a run that was killed.
+        _remove_all(client)
+        stack.callback(_remove_all, client)
+        yield client
+
+
+@contextmanager
+def _set_up(docker_host: str, servers: int) -> Iterator[Lab]:
+    """Yield accounts with homes in a folder that is gone afterwards, a base image and a network."""
+    name = f"{PREFIX}{secrets.token_hex(3)}"
+    folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir="/var/tmp"))
+    folder.chmod(0o711)
+    people = {f"{PERSON}{number:02d}": FIRST_UID + number for number in range(1, servers + 1)}
+    try:
         entries = []
         for person, number in people.items():
             home = folder / "home" / person
@@ -391,11 +400,11 @@ def _set_up(servers: int) -> Iterator[Lab]:
         (folder / "home").chmod(0o711)
         (folder / "passwd").write_text("".join(entries))
         gateway = DockerEngine(docker_host=docker_host).ensure_network(name)
-        stack.callback(run, [*command, "network", "rm", name])
         lab = Lab(name=name, folder=folder, docker_host=docker_host, gateway=gateway, people=tuple(people))
         base_image.ensure(docker_host, [lab.base])
-        stack.callback(run, [*command, "rmi", "--no-prune", lab.base])
         yield lab
+    finally:
+        shutil.rmtree(folder)
 
 
 def _make_image(ours: Hub, client: docker.APIClient, lab: Lab) -> str:
@@ -431,15 +440,16 @@ def _build(lab: Lab, name: str, dockerfile: str, files: Mapping[str, str]) -> No
         run(command, env=os.environ | {"DOCKER_BUILDKIT": "1"})
 
 
-def _remove_all(client: docker.APIClient, lab: Lab) -> None:
-    """Remove what runs on our network, the names that its images got for it, and what was built for us."""
-    for row in client.containers(all=True, filters={"network": lab.name}):
-        with suppress(docker.errors.NotFound):
-            client.remove_container(row["Id"], force=True, v=True)
-    own = tuple(f":{FIRST_UID + number}" for number in range(1, len(lab.people) + 1))
+def _remove_all(client: docker.APIClient) -> None:
+    """Remove what runs on the networks of benchmarks, what was built for them, and the networks."""
+    for network in client.networks(names=[PREFIX]):
+        for row in client.containers(all=True, filters={"network": network["Id"]}):
+            with suppress(docker.errors.NotFound):
+                client.remove_container(row["Id"], force=True, v=True)
+        client.remove_network(network["Id"])
     for row in client.images():
-        names = [name for name in row["RepoTags"] or () if name.endswith(own)]
-        is_ours = (row["Labels"] or {}).get(mlc.BASE_IMAGE_LABEL, "").startswith(f"{lab.name}:")
+        names = [name for name in row["RepoTags"] or () if name.startswith((PREFIX, f"jupyter-{PERSON}"))]
+        is_ours = (row["Labels"] or {}).get(mlc.BASE_IMAGE_LABEL, "").startswith(PREFIX)
         for image in (*names, *([row["Id"]] if is_ours else ())):
             with suppress(docker.errors.NotFound):
                 client.remove_image(image, noprune=True, force=True)
