@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Measure what others notice while somebody's image is made, under stock DockerSpawner and DS01Spawner.
 
-First a person starts and stops a server whose image is there, under the one and the other in turn, with
-nothing else going on. Then the same beside somebody else's image: under DS01Spawner her build, in whose
-first step `sleep` runs; under DockerSpawner, which builds nothing, her pull, from a registry that keeps it
-waiting. Neither takes any of the machine, so that only who waits for whom is seen. What is printed is
-Markdown; `hubs.py` says what the two have in common.
+A person starts and stops a server whose image is there, again and again: with nothing else going on, and
+beside somebody else's image. Under DS01Spawner that is her build, in whose first step `sleep` runs; half of
+the rounds without it are before it, half after. Under DockerSpawner, which builds nothing, it is her pull,
+from a registry that keeps it waiting. Neither takes any of the machine, so that only who waits for whom is
+seen. What is printed is Markdown; `hubs.py` says what the two have in common.
 """
 
 # ruff: noqa: T201
@@ -23,9 +23,9 @@ from statistics import median
 
 from hubs import OURS, STOCK, Hub, Lab, built, two_hubs
 from machine import ToolError, main_guard
-from report import Times, alternate, describe_machine, tell
+from report import Times, describe_machine, tell
 
-ROUNDS = 8
+ROUNDS = 20
 IMAGE_SECONDS = 120
 BEGIN_SECONDS = 90
 GOAL = 1.2
@@ -75,20 +75,24 @@ class Registry:
         self._server.server_close()
 
 
-def measure_beside_build(ours: Hub, lab: Lab) -> Times:
-    """Return the times of one person while another one's image is built."""
+def measure_build(ours: Hub, lab: Lab) -> tuple[Times, Times]:
+    """Return the times of one person with nothing else going on, and while another one's image is built."""
     one, _, slow = lab.people
-    times = Times()
+    alone, beside = Times(), Times()
     files = {"slow.pth": SLOW_LINE}
     with built(lab, "slow", SLOW_BASE.format(base=lab.base), files) as base, ours.awake():
+        # What the first start of a person costs is not measured.
+        Times().add(ours, [one])
+        alone.repeat(ours, [one], ROUNDS // 2)
         ours.ask_for_server(slow, {"base_image": base})
         wait_until(is_building, "the build sleeps")
-        for _ in range(ROUNDS):
-            times.add(ours, [one])
+        beside.repeat(ours, [one], ROUNDS)
         if not is_building():
             raise ToolError("the build ended before all was measured")
         ours.give_up(slow)
-    return times
+        wait_until(lambda: not is_building(), "the build is gone")
+        alone.repeat(ours, [one], ROUNDS // 2)
+    return alone, beside
 
 
 def is_building() -> bool:
@@ -103,10 +107,16 @@ def is_building() -> bool:
     return False
 
 
-def measure_beside_pull(stock: Hub, lab: Lab, registry: Registry) -> Times:
-    """Return what one start and one stop of two people take beside another one's pull."""
+def measure_pull(stock: Hub, lab: Lab, registry: Registry) -> tuple[Times, Times]:
+    """Return the times of one person with nothing else going on, and beside another one's pull.
+
+    The latter are of one round, in which all wait until the pull ends.
+    """
     one, other, slow = lab.people
+    alone = Times()
     with stock.awake(), ThreadPoolExecutor(2) as pool:
+        Times().add(stock, [one])
+        alone.repeat(stock, [one], ROUNDS)
         stock.start_servers([other])
         stock.ask_for_server(slow, {"image": "slow"})
         wait_until(registry.reached.is_set, "the pull waits")
@@ -114,7 +124,7 @@ def measure_beside_pull(stock: Hub, lab: Lab, registry: Registry) -> Times:
         end.start()
         try:
             start, stop = pool.submit(stock.start_servers, [one]), pool.submit(stock.stop_servers, [other])
-            return Times(starts=[start.result()], stops=[stop.result()])
+            return alone, Times(starts=[start.result()], stops=[stop.result()])
         finally:
             end.cancel()
             registry.let_go.set()
@@ -147,13 +157,10 @@ def main() -> int:
     try:
         with two_hubs(3, stock=more) as (stock, ours, lab):
             print(f"{describe_machine(lab.docker_host)}\n", flush=True)
-            # What the first start of a person costs is not measured.
-            alternate((stock, ours), lab.people[:1], 1)
-            idle_stock, idle_ours = alternate((stock, ours), lab.people[:1], ROUNDS)
             print("| | | alone | beside | | times | goal |")
             print("|---|---|---|---|---|---|---|")
-            print_rows(OURS, "a build", idle_ours, measure_beside_build(ours, lab))
-            print_rows(STOCK, "a pull", idle_stock, measure_beside_pull(stock, lab, registry))
+            print_rows(OURS, "a build", *measure_build(ours, lab))
+            print_rows(STOCK, "a pull", *measure_pull(stock, lab, registry))
     finally:
         registry.close()
     return 0

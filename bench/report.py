@@ -26,6 +26,11 @@ class Times:
         self.starts.append(hub.start_servers(people))
         self.stops.append(hub.stop_servers(people))
 
+    def repeat(self, hub: Hub, people: Sequence[str], rounds: int) -> None:
+        """Let them do so that many times."""
+        for _ in range(rounds):
+            self.add(hub, people)
+
 
 def alternate(hubs: tuple[Hub, Hub], people: Sequence[str], rounds: int) -> tuple[Times, Times]:
     """Return what each Hub takes for that many rounds, in which now the one and now the other is first."""
