@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["DS01", "DS01Spawner"]
+__all__ = ["DS01", "DS01Spawner", "template_paths"]
 
 
 def __getattr__(name: str) -> Any:
@@ -19,4 +19,8 @@ def __getattr__(name: str) -> Any:
         from .site import DS01
 
         return DS01
+    if name == "template_paths":
+        from .templating import template_paths
+
+        return template_paths
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -56,6 +56,9 @@ from .keeping import Bounds
 from .model import Account, Inventory, SlotUse
 from .sizes import parse_bytes
 
+SERVICE_NAME = "ds01"
+"""The name of the service in `c.JupyterHub.services`."""
+
 
 def read_config(path: Path) -> Config:
     """Return the settings of a `jupyterhub_config.py`, or of a JSON file as traitlets knows it.

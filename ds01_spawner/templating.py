@@ -30,6 +30,15 @@ def template_directory() -> Path:
     )
 
 
+def template_paths() -> list[str]:
+    """Return what to give `c.JupyterHub.template_paths`: the Hub's pages that are ours, and what they include.
+
+    Raises:
+        ConfigBroken: there are no templates.
+    """
+    return [str(template_directory() / "hub"), str(template_directory())]
+
+
 @cache
 def read_dockerfile(name: str) -> str:
     """Return the template of a Dockerfile, with what all of them share in front of it.

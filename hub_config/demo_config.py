@@ -8,6 +8,8 @@ import os
 import sys
 from pathlib import Path
 
+from ds01_spawner import template_paths
+
 c = get_config()  # noqa: F821 - JupyterHub gives it
 
 demo = Path(os.environ["DS01_DEMO_DIR"])
@@ -30,6 +32,8 @@ c.Authenticator.admin_users = {"carol"}
 c.JupyterHub.load_groups = {"researcher": {"users": ["bob", "carol"]}}
 
 c.JupyterHub.spawner_class = "ds01"
+# The pages of the Hub that DS01 makes its own: home, the wait for a server, and why there is none.
+c.JupyterHub.template_paths = template_paths()
 c.JupyterHub.allow_named_servers = True
 # Together with the default server as many as the limits file allows.
 c.JupyterHub.named_server_limit_per_user = 2

@@ -17,6 +17,8 @@ catalog list` which frameworks she may choose. All settings: docs/configuration.
 
 from pathlib import Path
 
+from ds01_spawner import template_paths
+
 c = get_config()  # noqa: F821 - JupyterHub gives it
 
 # The Hub -------------------------------------------------------------------------------------------
@@ -98,6 +100,8 @@ c.JupyterHub.load_roles = [
 # The site: c.DS01 ----------------------------------------------------------------------------------
 
 c.JupyterHub.spawner_class = "ds01"
+# The pages of the Hub that DS01 makes its own: home, the wait for a server, and why there is none.
+c.JupyterHub.template_paths = template_paths()
 c.JupyterHub.allow_named_servers = True
 # Together with the default server as many as the limits file allows (max_containers_per_user).
 c.JupyterHub.named_server_limit_per_user = 2

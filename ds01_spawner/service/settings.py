@@ -13,11 +13,9 @@ from traitlets.config.loader import LazyConfigValue
 
 from ..adapters.hub import HubClient
 from ..errors import ConfigBroken
+from ..site import SERVICE_NAME
 
 log = logging.getLogger(__name__)
-
-SERVICE_NAME = "ds01"
-"""Its name in `c.JupyterHub.services`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from .. import form, mlc, request
 from ..errors import DS01Error, PackageRefused, RequestRefused
 from ..model import Profile
 from . import assembly
+from .pages import PageNews
 from .pools import PooledCalls
 from .progress import Progress
 from .refusal import OnlyAForm, SpawnRefused
@@ -36,7 +37,7 @@ class Typed:
         return {field: str(self.problem)} if field else {}
 
 
-class StudentOptions(ServerSettings, PooledCalls):
+class StudentOptions(ServerSettings, PooledCalls, PageNews):
     """The part of the spawner that shows the form and judges what comes back; a mixin of a Spawner."""
 
     user: Any

@@ -20,7 +20,7 @@ import docker
 import docker.errors
 import httpx
 
-from ds01_spawner import mlc
+from ds01_spawner import mlc, template_paths
 from ds01_spawner.adapters.engine import DockerEngine
 from ds01_spawner.adapters.ledger import Ledger
 from ds01_spawner.model import Lease
@@ -114,6 +114,7 @@ class Hub:
                 "cookie_secret_file": str(directory / "cookie_secret"),
                 "authenticator_class": "dummy",
                 "spawner_class": "ds01",
+                "template_paths": template_paths(),
                 "allow_named_servers": True,
                 "cleanup_servers": False,
                 "load_groups": {"staff": {"users": []}},

@@ -26,7 +26,7 @@ ALL = tuple(tree())
 
 
 def test_package_exports_the_spawner_and_the_sites_settings() -> None:
-    assert ds01_spawner.__all__ == ["DS01", "DS01Spawner"]
+    assert ds01_spawner.__all__ == ["DS01", "DS01Spawner", "template_paths"]
     assert ds01_spawner.DS01.__name__ == "DS01"
     assert ds01_spawner.DS01Spawner.__name__ == "DS01Spawner"
 
