@@ -31,7 +31,7 @@ def template_directory() -> Path:
 
 
 def template_paths() -> list[str]:
-    """Return what to give `c.JupyterHub.template_paths`: the Hub's pages that are ours, and what they include.
+    """Return the folders for `c.JupyterHub.template_paths`: pages of the Hub, and what they include.
 
     Raises:
         ConfigBroken: there are no templates.

@@ -11,7 +11,7 @@ from traitlets.config import LoggingConfigurable
 
 from ..site import SERVICE_NAME
 
-TOKEN_NOTE = "Pages of the Hub that show what is free (DS01)"
+NOTE = "Pages of the Hub that show what is free (DS01)"
 # A page that stands open longer says that it has to be loaded anew.
 _TOKEN_SECONDS = 4 * 3600
 _LEFT_SECONDS = 3600
@@ -54,6 +54,6 @@ class PageNews(LoggingConfigurable):
         if known is None or known.expires_in < _LEFT_SECONDS:
             scopes = [f"access:services!service={SERVICE_NAME}", f"read:users:groups!user={reader.name}"]
             tokens[reader.name] = reader.new_api_token(
-                note=TOKEN_NOTE, expires_in=_TOKEN_SECONDS, scopes=scopes
+                note=NOTE, expires_in=_TOKEN_SECONDS, scopes=scopes
             )
         return tokens[reader.name]
