@@ -29,33 +29,43 @@ DS01Error                     base; `str(error)` is for the student, `detail` fo
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class DS01Error(Exception):
     """Base of all errors of this package.
 
     `str(error)` is one sentence (or two) that says what happened and what to do next, written for
     the student. `detail` is the cause for the admin's log. `reason` is a short slug for metrics,
-    `status_code` the HTTP status that fits.
+    `status_code` the HTTP status that fits, `field` the option to change, "" for none alone.
     """
 
     reason = "error"
     status_code = 500
 
-    def __init__(self, message: str, *, detail: str = "") -> None:
+    def __init__(self, message: str, *, detail: str = "", field: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.detail = detail
+        self.field = field
+
+
+@contextmanager
+def about(field: str) -> Iterator[None]:
+    """Let an error in the body name the option that it is about, unless it names one already."""
+    try:
+        yield
+    except DS01Error as exc:
+        exc.field = exc.field or field
+        raise
 
 
 class RequestRefused(DS01Error):
-    """What was asked for is not possible as written; `field` is the option to change, "" for none alone."""
+    """What was asked for is not possible as written."""
 
     reason = "refused"
     status_code = 400
-
-    def __init__(self, message: str, *, detail: str = "", field: str = "") -> None:
-        super().__init__(message, detail=detail)
-        self.field = field
 
 
 class NotAllowed(RequestRefused):

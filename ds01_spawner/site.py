@@ -47,6 +47,7 @@ from .core import (
     Leases,
     Lifetimes,
     Offers,
+    Prospects,
     SelfTest,
     Servers,
     Upkeep,
@@ -475,6 +476,7 @@ class DS01(LoggingConfigurable):
         store = self._image_store(ledger, images, offers)
         return Core(
             offers=offers,
+            prospects=Prospects(ledger=ledger, offers=offers, leases=leases, queues=self.queue_limit > 0),
             images=images,
             image_store=store,
             leases=leases,

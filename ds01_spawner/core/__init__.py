@@ -1,10 +1,10 @@
 """The use cases, synchronous: what is free, the image, the lease, and how it ends.
 
-`Core` is made of nine parts, each with the adapters it needs by constructor: `Offers` (what she may
-have), `Images` (resolve and build), `ImageStore` (list, remove and prune what was built), `Leases` (reserve,
-activate, settle), `SelfTest` (that a server sees its GPUs alone), `Lifetimes` (watch running servers, warn,
-extend and end them), `Servers` (what people see of them), `Upkeep` (reconcile, read the GPUs), `Admin` (look,
-allocate, release, drain). None of them awaits.
+`Core` is made of ten parts, each with the adapters it needs by constructor: `Offers` (what she may
+have), `Prospects` (what a start would meet now), `Images` (resolve and build), `ImageStore` (list, remove
+and prune what was built), `Leases` (reserve, activate, settle), `SelfTest` (that a server sees its GPUs
+alone), `Lifetimes` (watch running servers, warn, extend and end them), `Servers` (what people see of them),
+`Upkeep` (reconcile, read the GPUs), `Admin` (look, allocate, release, drain). None of them awaits.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from .images import Images
 from .leases import Leases
 from .lifetimes import Lifetimes
 from .offers import Offers
+from .prospects import Prospects
 from .self_test import SelfTest
 from .servers import Servers
 from .upkeep import Upkeep
@@ -31,6 +32,7 @@ __all__ = [
     "Leases",
     "Lifetimes",
     "Offers",
+    "Prospects",
     "SelfTest",
     "Servers",
     "Upkeep",
@@ -39,9 +41,10 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Core:
-    """The nine parts, for whoever serves people: the spawner, the service, the command line."""
+    """The ten parts, for whoever serves people: the spawner, the service, the command line."""
 
     offers: Offers
+    prospects: Prospects
     images: Images
     image_store: ImageStore
     leases: Leases

@@ -19,6 +19,7 @@ from ..errors import (
     NotAllowed,
     NothingFree,
     RequestRefused,
+    about,
 )
 from ..inventory import find_architecture
 from ..model import (
@@ -234,17 +235,19 @@ class Offers:
         reservation checks the limits again, in its own transaction.
         """
         read = cache(self.inventory)
-        base = self._base_image(request, self._find_architecture(read))
+        with about("base_image" if request.base_image else "framework"):
+            base = self._base_image(request, self._find_architecture(read))
         if request.gpu_count and base.architecture and catalog.is_rocm(base.architecture):
             raise NotAllowed(
                 f"{base.framework} {base.version} is a ROCm image and cannot use this server's NVIDIA GPUs. "
-                "Choose another framework version, or no GPU."
+                "Choose another framework version, or no GPU.",
+                field="framework",
             )
         others = [lease for lease in self._ledger.live_leases(user) if lease.server != server]
         try:
             limits.check(
                 effective,
-                _sum_up(others),
+                sum_up(others),
                 slots=request.gpu_count,
                 gpu_share=_share_of(request, read),
                 full_gpu=request.gpu_profile == FULL_GPU,
@@ -273,7 +276,8 @@ def _share_of(request: ServerRequest, read: Callable[[], Inventory]) -> Fraction
     return sum((slot.share for slot in slots), start=Fraction(0))
 
 
-def _sum_up(leases: Sequence[Lease]) -> Holdings:
+def sum_up(leases: Sequence[Lease]) -> Holdings:
+    """Return what live leases hold together."""
     return Holdings(
         containers=len(leases),
         slots=sum(len(lease.slots) for lease in leases),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TypeVar
 
-from ds01_spawner.errors import LimitExceeded, NotAllowed, RequestRefused
+from ds01_spawner.errors import LimitExceeded, NotAllowed, RequestRefused, about
 from ds01_spawner.limits.keys import MIN_CPUS, MIN_MEMORY
 from ds01_spawner.model import Holdings, Limits, Resources
 from ds01_spawner.sizes import format_bytes
@@ -150,15 +150,18 @@ def lower(
         LimitExceeded: more than the limit.
     """
     if cpus is not None:
-        _check_lower("CPUs", cpus, limits.cpus, f"{cpus:g}", f"{limits.cpus or 0:g}")
-    for what, asked, allowed in (
-        ("of memory", memory, limits.memory),
-        ("of shared memory", shm_size, limits.shm_size),
+        with about("cpus"):
+            _check_lower("CPUs", cpus, limits.cpus, f"{cpus:g}", f"{limits.cpus or 0:g}")
+    for field, what, asked, allowed in (
+        ("memory", "of memory", memory, limits.memory),
+        ("shm_size", "of shared memory", shm_size, limits.shm_size),
     ):
         if asked is not None:
-            _check_lower(what, asked, allowed, format_bytes(asked), format_bytes(allowed or 0))
+            with about(field):
+                _check_lower(what, asked, allowed, format_bytes(asked), format_bytes(allowed or 0))
     if pids_limit is not None:
-        _check_lower("processes", pids_limit, limits.pids_limit, str(pids_limit), str(limits.pids_limit))
+        with about("pids_limit"):
+            _check_lower("processes", pids_limit, limits.pids_limit, str(pids_limit), str(limits.pids_limit))
     return replace(
         limits,
         cpus=limits.cpus if cpus is None else cpus,

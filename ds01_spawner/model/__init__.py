@@ -69,6 +69,7 @@ from .limits import (
     LimitsTexts,
     Resources,
 )
+from .prospects import Prospect
 from .servers import (
     DEFAULT_SERVER,
     NO_USE_CASE,
@@ -127,6 +128,7 @@ __all__ = [
     "Profile",
     "ProfileChoice",
     "ProfileOption",
+    "Prospect",
     "QueueEntry",
     "Reservation",
     "Resources",

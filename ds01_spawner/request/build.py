@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TypeVar
 
-from ..errors import ConfigBroken, NotAllowed, RequestRefused
+from ..errors import ConfigBroken, NotAllowed, RequestRefused, about
 from ..model import FULL_GPU, MOST_GPUS, NO_GPU, NO_USE_CASE, Profile, ServerDefaults, ServerRequest
 from ..packages import check_system_packages, normalise_requirements, parse_requirements_file
 from .options import Unlisted, UserOptions
@@ -37,13 +36,17 @@ def build_request(options: UserOptions, profile: Profile | None, defaults: Serve
         RequestRefused: a value that cannot be meant, or two that contradict each other.
         ConfigBroken: a default of the site or the profile that cannot be used.
     """
-    framework, version, base_image = _choose_image(options, defaults)
-    gpu_profile, gpu_count = _choose_gpus(options, defaults)
-    with _about("packages"):
+    with about("base_image" if options.base_image else "framework"):
+        framework, version, base_image = _choose_image(options, defaults)
+    with about("gpu_profile"):
+        gpu_profile, gpu_count = _choose_gpus(options, defaults)
+    with about("use_case"):
+        use_case = _choose_use_case(options, defaults)
+    with about("packages"):
         packages = _choose_packages(options, defaults)
-    with _about("system_packages"):
+    with about("system_packages"):
         system_packages = _choose_system_packages(options, defaults)
-    with _about("requirements"):
+    with about("requirements"):
         requirements = parse_requirements_file(
             options.requirements, allow_urls=defaults.allow_package_options
         )
@@ -52,7 +55,7 @@ def build_request(options: UserOptions, profile: Profile | None, defaults: Serve
         framework=framework,
         framework_version=version,
         base_image=base_image,
-        use_case=_choose_use_case(options, defaults),
+        use_case=use_case,
         packages=packages,
         system_packages=system_packages,
         requirements=requirements,
@@ -67,16 +70,6 @@ def build_request(options: UserOptions, profile: Profile | None, defaults: Serve
         data_dir=_choose_directory("data_dir", options, defaults),
         models_dir=_choose_directory("models_dir", options, defaults),
     )
-
-
-@contextmanager
-def _about(field: str) -> Iterator[None]:
-    """Let a refusal name the option that it is about."""
-    try:
-        yield
-    except RequestRefused as exc:
-        exc.field = field
-        raise
 
 
 def _check_default(trait: str, check: Callable[[], _T], options: UserOptions) -> _T:
@@ -196,11 +189,12 @@ def _choose_system_packages(options: UserOptions, defaults: ServerDefaults) -> t
 def _choose_directory(key: str, options: UserOptions, defaults: ServerDefaults) -> str:
     asked: str = getattr(options, key)
     usual: str = getattr(defaults, key)
-    if not asked:
-        return _check_default(key, lambda: _check_directory(key, usual), options)
-    if not defaults.allow_mount_options:
-        raise NotAllowed(f"This profile takes no `{key}` of your own: leave it out, or ask your admin.")
-    return _check_directory(key, asked)
+    with about(key):
+        if not asked:
+            return _check_default(key, lambda: _check_directory(key, usual), options)
+        if not defaults.allow_mount_options:
+            raise NotAllowed(f"This profile takes no `{key}` of your own: leave it out, or ask your admin.")
+        return _check_directory(key, asked)
 
 
 def _check_directory(key: str, text: str) -> str:

@@ -153,5 +153,5 @@ def parse_options(options: object) -> UserOptions:
 def _refusal(key: str, value: object) -> RequestRefused:
     expected = _EXPECTED.get(key, _A_TEXT)
     return RequestRefused(
-        f"`{key}` has to be {expected}; it was {describe(value)}. Correct it and start again."
+        f"`{key}` has to be {expected}; it was {describe(value)}. Correct it and start again.", field=key
     )

@@ -112,7 +112,9 @@ def find_profile(profiles: Sequence[Profile], slug: str, groups: Collection[str]
     found = next((p for p in hers if p.slug == slug), None)
     if found is None:
         offer = ", ".join(f"`{p.slug}`" for p in hers) or "none; start without `profile`, or ask your admin"
-        raise RequestRefused(f"There is no profile {describe(slug)} for you. You may use: {offer}.")
+        raise RequestRefused(
+            f"There is no profile {describe(slug)} for you. You may use: {offer}.", field="profile"
+        )
     return found
 
 

@@ -33,8 +33,7 @@ class Typed:
     @property
     def refusals(self) -> dict[str, str]:
         """What the form says beside a field, by its name."""
-        field = self.problem.field if isinstance(self.problem, RequestRefused) else ""
-        return {field: str(self.problem)} if field else {}
+        return {self.problem.field: str(self.problem)} if self.problem.field else {}
 
 
 class StudentOptions(ServerSettings, PooledCalls, PageNews):

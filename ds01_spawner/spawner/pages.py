@@ -53,7 +53,5 @@ class PageNews(LoggingConfigurable):
         known = orm.APIToken.find(self.user.db, tokens[reader.name]) if reader.name in tokens else None
         if known is None or known.expires_in < _LEFT_SECONDS:
             scopes = [f"access:services!service={SERVICE_NAME}", f"read:users:groups!user={reader.name}"]
-            tokens[reader.name] = reader.new_api_token(
-                note=NOTE, expires_in=_TOKEN_SECONDS, scopes=scopes
-            )
+            tokens[reader.name] = reader.new_api_token(note=NOTE, expires_in=_TOKEN_SECONDS, scopes=scopes)
         return tokens[reader.name]

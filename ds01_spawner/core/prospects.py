@@ -1,0 +1,136 @@
+"""What starts would meet now, asked of the very rules that decide them; nothing is reserved or written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from .. import allocator
+from ..allocator import PoolView
+from ..errors import DS01Error, InventoryUnavailable, NothingFree
+from ..model import NO_GPU, Availability, GpuWish, Limits, Prospect
+from .leases import Leases
+from .offers import Offers, sum_up
+
+if TYPE_CHECKING:
+    from ..adapters.ledger import Ledger
+
+Wish = tuple[str, int]
+"""A GPU profile, and how many of its slots."""
+
+# Whatever another one would be called, it has no place in the queue yet.
+_NEW = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Person:
+    user: str
+    limits: Limits
+    view: PoolView
+    availability: tuple[Availability, ...]
+
+
+class Prospects:
+    """Judges what somebody may wish for; `queues` is whether a start may wait for a slot at all."""
+
+    def __init__(self, *, ledger: Ledger, offers: Offers, leases: Leases, queues: bool) -> None:
+        self._ledger = ledger
+        self._offers = offers
+        self._leases = leases
+        self._queues = queues
+
+    def state(self) -> tuple[int, int]:
+        """Return a value that is another one whenever answers may be other ones: a short reading.
+
+        It changes with each change of the ledger, and with each minute.
+        """
+        return self._ledger.epoch(), int(self._leases.now().timestamp()) // 60
+
+    def judge(
+        self,
+        user: str,
+        hub_groups: Iterable[str],
+        server: str,
+        wishes: Iterable[Wish],
+        *,
+        availability: tuple[Availability, ...],
+    ) -> Mapping[Wish, Prospect]:
+        """Return what each wish would meet, as a start of `server`; what that still holds does not count.
+
+        `availability` is what the offer for the same person says.
+
+        Raises:
+            LedgerUnavailable, LimitsBroken: nothing can be said.
+        """
+        person = _Person(
+            user=user,
+            limits=self._offers.limits_for(user, hub_groups),
+            view=self._read_view(user, server),
+            availability=availability,
+        )
+        problem = self._find_problem()
+        known: dict[Wish, Prospect] = {}
+
+        def judge_one(wish: Wish) -> Prospect:
+            if wish not in known:
+                known[wish] = self._judge(person, wish, problem)
+            return known[wish]
+
+        return {wish: self._with_instead(judge_one(wish), person, judge_one) for wish in set(wishes)}
+
+    def _read_view(self, user: str, server: str) -> PoolView:
+        view, leases = self._ledger.view(user), self._ledger.live_leases(user)
+        own = {slot for lease in leases if lease.server == server for slot in lease.slots}
+        others = [lease for lease in leases if lease.server != server]
+        return replace(view, taken=view.taken - own, holdings=sum_up(others))
+
+    def _find_problem(self) -> InventoryUnavailable | None:
+        try:
+            self._offers.inventory()
+        except InventoryUnavailable as exc:
+            return exc
+        return None
+
+    def _judge(self, person: _Person, wish: Wish, problem: InventoryUnavailable | None) -> Prospect:
+        profile, count = wish
+        if count and problem is not None:
+            return Prospect(profile=profile, count=count, why=str(problem))
+        gpus = self._make_wish(person, wish)
+        try:
+            self._leases.decider(gpus, person.limits, _NEW)(person.view)
+        except NothingFree as exc:
+            waits = self._queues and exc.can_wait
+            now = self._leases.now()
+            expected = allocator.expect(person.view, gpus, now, _NEW) if exc.can_wait else None
+            return Prospect(profile=profile, count=count, why=str(exc), waits=waits, expected_at=expected)
+        except DS01Error as exc:
+            return Prospect(profile=profile, count=count, why=str(exc))
+        return Prospect(profile=profile, count=count)
+
+    def _make_wish(self, person: _Person, wish: Wish) -> GpuWish:
+        now, runtime = self._leases.now(), person.limits.max_runtime
+        return GpuWish(
+            user=person.user,
+            profile=wish[0],
+            count=wish[1],
+            requested_at=now,
+            allow_full_gpu=person.limits.allow_full_gpu,
+            priority=person.limits.priority,
+            runs_until=None if runtime is None else now + runtime,
+            takes=person.limits.per_container,
+        )
+
+    def _with_instead(
+        self, prospect: Prospect, person: _Person, judge: Callable[[Wish], Prospect]
+    ) -> Prospect:
+        if prospect.is_free:
+            return prospect
+        shares = {one.profile: one.share for one in person.availability}
+        wanted = shares.get(prospect.profile)
+        nearest = sorted(
+            (profile for profile in shares if profile != prospect.profile),
+            key=lambda profile: (abs(shares[profile] - wanted) if wanted is not None else 0, profile),
+        )
+        wishes = [(profile, 1) for profile in nearest] + ([(NO_GPU, 0)] if prospect.count else [])
+        return replace(prospect, instead=tuple(wish[0] for wish in wishes if judge(wish).is_free))
