@@ -1,10 +1,11 @@
 """The use cases, synchronous: what is free, the image, the lease, and how it ends.
 
-`Core` is made of ten parts, each with the adapters it needs by constructor: `Offers` (what she may
+`Core` is made of eleven parts, each with the adapters it needs by constructor: `Offers` (what she may
 have), `Prospects` (what a start would meet now), `Images` (resolve and build), `ImageStore` (list, remove
-and prune what was built), `Leases` (reserve, activate, settle), `SelfTest` (that a server sees its GPUs
-alone), `Lifetimes` (watch running servers, warn, extend and end them), `Servers` (what people see of them),
-`Upkeep` (reconcile, read the GPUs), `Admin` (look, allocate, release, drain). None of them awaits.
+and prune what was built), `Previews` (which image a start would find), `Leases` (reserve, activate, settle),
+`SelfTest` (that a server sees its GPUs alone), `Lifetimes` (watch running servers, warn, extend and end
+them), `Servers` (what people see of them), `Upkeep` (reconcile, read the GPUs), `Admin` (look, allocate,
+release, drain). None of them awaits.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from .images import Images
 from .leases import Leases
 from .lifetimes import Lifetimes
 from .offers import Offers
+from .previews import Previews
 from .prospects import Prospects
 from .self_test import SelfTest
 from .servers import Servers
@@ -32,6 +34,7 @@ __all__ = [
     "Leases",
     "Lifetimes",
     "Offers",
+    "Previews",
     "Prospects",
     "SelfTest",
     "Servers",
@@ -41,12 +44,13 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Core:
-    """The ten parts, for whoever serves people: the spawner, the service, the command line."""
+    """The eleven parts, for whoever serves people: the spawner, the service, the command line."""
 
     offers: Offers
     prospects: Prospects
     images: Images
     image_store: ImageStore
+    previews: Previews
     leases: Leases
     self_test: SelfTest
     lifetimes: Lifetimes

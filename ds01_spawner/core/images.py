@@ -168,8 +168,9 @@ class Images:
         if resolution.is_needed(spec):
             build.tell("Looking whether your packages exist and go together.")
             self._checks.check(tag, spec, probe, build.given_up)
-        expected = self._expect(base)
-        build.tell(f"Building your image: nobody built this one before; the next start skips this.{expected}")
+        seconds = self.estimate(base)
+        before = f" The last ones like it took about {describe_duration(seconds)}." if seconds else ""
+        build.tell(f"Building your image: nobody built this one before; the next start skips this.{before}")
         dockerfile = image.render_dockerfile(spec, probe, _read_template())
         started = BuildRecord(
             tag=tag,
@@ -228,14 +229,14 @@ class Images:
             log.warning("the build of %s is not recorded: %s", record.tag, exc.detail)
         return record
 
-    def _expect(self, base: BaseImage) -> str:
-        """Return how long it may take, by the last builds on the same base, or ""."""
+    def estimate(self, base: BaseImage) -> float | None:
+        """Return how many seconds a build may take, by the last ones on the same base; None without any."""
         took = [
             record.duration.total_seconds()
             for record in self._ledger.builds(limit=_COMPARED)
             if record.base == base.image and record.outcome is BuildOutcome.BUILT
         ]
-        return f" The last ones like it took about {describe_duration(median(took))}." if took else ""
+        return median(took) if took else None
 
     def _find(self, tag: str) -> BuiltImage | None:
         built = self._engine.image(tag)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from .. import allocator
 from ..allocator import PoolView
 from ..errors import DS01Error, InventoryUnavailable, NothingFree
-from ..model import NO_GPU, Availability, GpuWish, Limits, Prospect
+from ..model import NO_GPU, Availability, GpuWish, Holdings, Limits, Prospect
 from .leases import Leases
 from .offers import Offers, sum_up
 
@@ -79,11 +80,14 @@ class Prospects:
 
         return {wish: self._with_instead(judge_one(wish), person, judge_one) for wish in set(wishes)}
 
+    def holdings_beside(self, user: str, server: str) -> Holdings:
+        """Return what her other servers hold."""
+        return sum_up([lease for lease in self._ledger.live_leases(user) if lease.server != server])
+
     def _read_view(self, user: str, server: str) -> PoolView:
         view, leases = self._ledger.view(user), self._ledger.live_leases(user)
         own = {slot for lease in leases if lease.server == server for slot in lease.slots}
-        others = [lease for lease in leases if lease.server != server]
-        return replace(view, taken=view.taken - own, holdings=sum_up(others))
+        return replace(view, taken=view.taken - own, holdings=self.holdings_beside(user, server))
 
     def _find_problem(self) -> InventoryUnavailable | None:
         try:
@@ -100,13 +104,20 @@ class Prospects:
         try:
             self._leases.decider(gpus, person.limits, _NEW)(person.view)
         except NothingFree as exc:
-            waits = self._queues and exc.can_wait
-            now = self._leases.now()
-            expected = allocator.expect(person.view, gpus, now, _NEW) if exc.can_wait else None
-            return Prospect(profile=profile, count=count, why=str(exc), waits=waits, expected_at=expected)
+            return Prospect(
+                profile=profile,
+                count=count,
+                why=str(exc),
+                is_taken=exc.can_wait,
+                waits=self._queues and exc.can_wait,
+                expected_at=self._expect(person, gpus) if exc.can_wait else None,
+            )
         except DS01Error as exc:
             return Prospect(profile=profile, count=count, why=str(exc))
         return Prospect(profile=profile, count=count)
+
+    def _expect(self, person: _Person, wish: GpuWish) -> datetime | None:
+        return allocator.expect(person.view, wish, self._leases.now(), _NEW)
 
     def _make_wish(self, person: _Person, wish: Wish) -> GpuWish:
         now, runtime = self._leases.now(), person.limits.max_runtime

@@ -6,7 +6,19 @@ fills the form. Every value that is shown is escaped, stored options included.
 
 from __future__ import annotations
 
+from .phrases import describe_holdings, describe_prospect, write_slots
 from .reading import from_query, parse
-from .view import FormView, render, render_problem
+from .view import FormView, is_barred, render, render_problem, wish_of
 
-__all__ = ["FormView", "from_query", "parse", "render", "render_problem"]
+__all__ = [
+    "FormView",
+    "describe_holdings",
+    "describe_prospect",
+    "from_query",
+    "is_barred",
+    "parse",
+    "render",
+    "render_problem",
+    "wish_of",
+    "write_slots",
+]

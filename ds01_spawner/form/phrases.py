@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from fractions import Fraction
 from math import ceil
 
-from ..model import Availability, Holdings, Limits, Resources
+from ..model import NO_GPU, Availability, Holdings, Limits, Prospect, Resources, name_gpu
 from ..sizes import format_bytes
 
 _MEBIBYTE = 1024**2
 _MIB_PER_GIB = 1024
+# The nearest ones in size; more would be a list to read.
+_NAMED_INSTEAD = 2
 
 
 def describe_holdings(limits: Limits, holdings: Holdings) -> tuple[str, ...]:
@@ -77,7 +79,49 @@ def count_free(slots: Availability) -> str:
     return f"{slots.free} of {slots.total} free" if slots.free else f"all {slots.total} in use"
 
 
+def write_slots(slots: Availability) -> dict[str, object]:
+    """Return the slots of one profile for JSON, with the words of the form."""
+    return {
+        "profile": slots.profile,
+        "free": slots.free,
+        "total": slots.total,
+        "count": count_free(slots),
+        "label": label_slots(slots),
+    }
+
+
+def label_slots(slots: Availability) -> str:
+    """Return e.g. `1g.10gb · 10 GB · 3 of 7 free`."""
+    return f"{name_gpu(slots.profile)} · {describe_memory(slots)} · {count_free(slots)}"
+
+
 def describe_memory(slots: Availability) -> str:
     """Return a slot's memory as NVIDIA's names have it: the 40192 MiB of a 3g.40gb are `40 GB`."""
     mib = slots.memory_mib
     return f"{ceil(mib / _MIB_PER_GIB)} GB" if mib >= _MIB_PER_GIB else f"{mib} MB"
+
+
+def describe_prospect(prospect: Prospect) -> str:
+    """Return why she does not get it at once, until when, and what she would get instead; "" if she does."""
+    if prospect.is_free:
+        return ""
+    said = [_describe_wait(prospect)] if prospect.is_taken else [prospect.why]
+    others = [name_gpu(profile) for profile in prospect.instead if profile != NO_GPU][:_NAMED_INSTEAD]
+    if NO_GPU in prospect.instead:
+        others.append("no GPU")
+    if others and (prospect.is_taken or len(others) > 1):
+        said.append(f"Free at once: {_join(others)}.")
+    return " ".join(said)
+
+
+def _describe_wait(prospect: Prospect) -> str:
+    moment = prospect.expected_at
+    when = f"by {moment.astimezone():%H:%M on %d %B}" if moment else ""
+    if prospect.waits:
+        turn = f"; your turn should come {when}" if when else "; nobody can say yet until when"
+        return f"Taken: you would wait in the queue{turn}."
+    return f"Taken; one should come free {when}." if when else "Taken; nobody can say yet until when."
+
+
+def _join(names: list[str]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}" if len(names) > 1 else names[0]

@@ -19,12 +19,20 @@ from ..model import (
     Holdings,
     Limits,
     Profile,
+    Prospect,
     ServerDefaults,
     name_gpu,
 )
 from ..sizes import format_bytes
 from ..templating import environment
-from .phrases import count_free, describe_holdings, describe_limits, describe_memory, name_most
+from .phrases import (
+    count_free,
+    describe_holdings,
+    describe_limits,
+    describe_memory,
+    describe_prospect,
+    name_most,
+)
 
 # What is filled in stands in the folded part of the form, which is then open.
 _FOLDED = frozenset(
@@ -39,12 +47,14 @@ _FOLDED = frozenset(
 class FormView:
     """Everything that the form shows.
 
-    `server` is the name of the server it is for, "" for the default one; `notice` sentences
-    about a link that cannot be followed, or about her servers, or "".
-    `profiles` are those she may use; `frameworks` are (name, versions, newest first); `values` are
-    the `user_options` to fill in, unchecked, and `refusals` what is said against one of them, by its
-    name. `gpu_problem` is a sentence when no GPU can be offered now, `queues` says whether one can wait
-    for one; `defaults` say what she may choose. `architecture` is the catalog's word for the GPUs.
+    `server` is the name of the server it is for, "" for the default one, `server_name` the Hub's for it;
+    `notice` sentences about a link that cannot be followed, or about her servers, or "".
+    `profiles` are those she may use; `frameworks` are (name, versions, newest first); `values` are the
+    `user_options` to fill in, unchecked, and `refusals` what is said against one of them, by its name.
+    `prospects` say what the GPUs of her profiles would meet, by (GPU profile, count); `gpu_problem` is a
+    sentence when no GPU can be offered now, `queues` says whether one can wait for one. `defaults` say what
+    she may choose; `architecture` is the catalog's word for the GPUs. `news_url` and `news_token` are where
+    the page asks the service what is free, and with which token; "" where it cannot.
     """
 
     profiles: tuple[Profile, ...]
@@ -58,6 +68,10 @@ class FormView:
     values: Mapping[str, object] = field(default_factory=dict)
     simulated: bool = False
     gpu_problem: str = ""
+    prospects: Mapping[tuple[str, int], Prospect] = field(default_factory=dict)
+    server_name: str = ""
+    news_url: str = ""
+    news_token: str = ""
     refusals: Mapping[str, str] = field(default_factory=dict)
     queues: bool = False
     defaults: ServerDefaults = field(default_factory=ServerDefaults)
@@ -86,13 +100,22 @@ class OptionField:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """A profile as shown; `note` says which GPU it brings, and how many of them are free."""
+    """A profile as shown.
+
+    `note` says which GPU it brings; `slots` are those of that profile on this machine, None without any.
+    `wish` is what the service is asked for, "" where nothing changes; `reason` is why she cannot have it at
+    once, "" if she can, and `barred` that no start would get it, now or later.
+    """
 
     slug: str
     title: str
     description: str
     note: str
     checked: bool
+    wish: str
+    slots: Availability | None
+    reason: str
+    barred: bool
     options: tuple[OptionField, ...]
 
 
@@ -117,6 +140,7 @@ def render(view: FormView) -> str:
         allows_base_image=_allows(view, "allow_custom_base_image"),
         allows_directories=_allows(view, "allow_mount_options"),
         unlisted_choice=UNLISTED_CHOICE,
+        count_free=count_free,
     )
     return _make_sendable(html)
 
@@ -146,16 +170,43 @@ def _list_cards(view: FormView) -> tuple[Card, ...]:
     checked = asked if asked in slugs else default
     chosen = view.values.get("profile_options")
     return tuple(
-        Card(
-            slug=profile.slug,
-            title=profile.display_name,
-            description=profile.description,
-            note=_describe_gpus(profile, view),
-            checked=profile.slug == checked,
-            options=tuple(_list_options(profile, chosen if profile.slug == asked else None)),
+        _make_card(
+            profile, view, checked=profile.slug == checked, chosen=chosen if profile.slug == asked else None
         )
         for profile in view.profiles
     )
+
+
+def _make_card(profile: Profile, view: FormView, *, checked: bool, chosen: object) -> Card:
+    wish = wish_of(profile, view.defaults)
+    prospect = view.prospects.get(wish)
+    return Card(
+        slug=profile.slug,
+        title=profile.display_name,
+        description=profile.description,
+        note=f"{wish[1]} × {name_gpu(wish[0])}" if wish[1] else "No GPU",
+        checked=checked,
+        wish=f"{wish[0]}:{wish[1]}" if prospect else "",
+        slots=None
+        if view.gpu_problem
+        else next((a for a in view.availability if a.profile == wish[0]), None),
+        reason=describe_prospect(prospect) if prospect else "",
+        barred=is_barred(prospect) if prospect else False,
+        options=tuple(_list_options(profile, chosen)),
+    )
+
+
+def wish_of(profile: Profile, defaults: ServerDefaults) -> tuple[str, int]:
+    """Return (GPU profile, count) of a profile before any of its options is chosen."""
+    asked = {"gpu_profile": defaults.gpu_profile, "gpu_count": defaults.gpu_count, **profile.override}
+    name = str(asked["gpu_profile"] or NO_GPU).lower()
+    count = asked["gpu_count"]
+    return (NO_GPU, 0) if name == NO_GPU else (name, count if isinstance(count, int) and count > 0 else 1)
+
+
+def is_barred(prospect: Prospect) -> bool:
+    """Whether no start would get it: her limits or the machine stand against it, or nobody may wait."""
+    return not prospect.is_free and not prospect.waits
 
 
 def _list_options(profile: Profile, chosen: object) -> Iterator[OptionField]:
@@ -180,21 +231,6 @@ def _list_options(profile: Profile, chosen: object) -> Iterator[OptionField]:
         )
 
 
-def _describe_gpus(profile: Profile, view: FormView) -> str:
-    wanted = str(profile.override.get("gpu_profile", ""))
-    if not wanted:
-        return ""
-    if wanted == NO_GPU:
-        return "No GPU"
-    if view.gpu_problem:
-        return "Needs a GPU, none can be given out now"
-    found = next((a for a in view.availability if a.profile == wanted), None)
-    name = f"{profile.override.get('gpu_count') or 1} × {name_gpu(wanted)}"
-    if found is None:
-        return f"{name}, none on this machine"
-    return f"{name}, {count_free(found) if _may_have(found, view.limits) else 'not within your limits'}"
-
-
 def _may_have(slots: Availability, limits: Limits) -> bool:
     if 0 in (limits.slots, limits.slots_per_container):
         return False
@@ -205,9 +241,11 @@ def _may_have(slots: Availability, limits: Limits) -> bool:
 
 def _describe_slots(slots: Availability, limits: Limits) -> dict[str, object]:
     return {
+        "profile": slots.profile,
         "name": name_gpu(slots.profile),
         "memory": describe_memory(slots),
         "free": slots.free,
+        "count": count_free(slots),
         "total": slots.total,
         "allowed": _may_have(slots, limits),
     }

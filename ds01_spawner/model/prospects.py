@@ -10,8 +10,9 @@ from datetime import datetime
 class Prospect:
     """What a start with `count` slots of `profile` would meet, for one person at one moment.
 
-    `why` is "" if it gets them at once, else the sentence that the start would be answered with; then
-    `waits` says whether it would wait in the queue, and `expected_at` until when, where that is known.
+    `why` is "" if it gets them at once, else the sentence that the start would be answered with.
+    `is_taken` says that others have what she may have herself; then `waits` whether the start would wait in
+    the queue, and `expected_at` until when, where that is known.
     `instead` are the GPU profiles of which she would get one at once, the nearest in size first, at last
     `none` if she may start without a GPU.
     """
@@ -19,6 +20,7 @@ class Prospect:
     profile: str
     count: int
     why: str = ""
+    is_taken: bool = False
     waits: bool = False
     expected_at: datetime | None = None
     instead: tuple[str, ...] = ()

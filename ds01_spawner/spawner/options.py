@@ -108,31 +108,43 @@ class StudentOptions(ServerSettings, PooledCalls, PageNews):
             all_profiles = await self.profiles()
             profiles = request.visible_profiles(all_profiles, self.group_names)
             await self._call(core.offers.account, self._login)
-            await self._call(core.upkeep.reconcile)
+            # As the service keeps it: to ask Docker about each container would take long in a big lab.
             offer = await self._call(core.offers.offer, self._login, self.group_names)
+            prospects = await self._call(
+                core.prospects.judge,
+                self._login,
+                self.group_names,
+                shown.name,
+                {form.wish_of(profile, self._defaults()) for profile in profiles},
+                availability=offer.availability,
+            )
         except DS01Error as exc:
             self.log.error("the form cannot be shown: %s", exc.detail or exc)
             return form.render_problem(str(exc))
+        news = self.news_link(self.handler.current_user if self.handler else None)
         notices = (self._judge_link(query, all_profiles) if query else "", *offer.notices)
-        return form.render(
-            form.FormView(
-                server=shown.display_name or shown.name,
-                notice=" ".join(notice for notice in notices if notice),
-                profiles=profiles,
-                availability=offer.availability,
-                limits=offer.limits,
-                holdings=offer.holdings,
-                frameworks=offer.frameworks,
-                use_cases=core.images.use_cases,
-                values=query or (values if isinstance(values, dict) else {}),
-                refusals=typed.refusals if typed else {},
-                simulated=offer.simulated,
-                gpu_problem=offer.gpu_problem,
-                queues=self.site.queue_limit > 0,
-                architecture=offer.architecture,
-                defaults=self._defaults(),
-            )
+        view = form.FormView(
+            server=shown.display_name or shown.name,
+            server_name=shown.name,
+            news_url=news.url,
+            news_token=news.token,
+            notice=" ".join(notice for notice in notices if notice),
+            profiles=profiles,
+            availability=offer.availability,
+            limits=offer.limits,
+            holdings=offer.holdings,
+            frameworks=offer.frameworks,
+            use_cases=core.images.use_cases,
+            values=query or (values if isinstance(values, dict) else {}),
+            refusals=typed.refusals if typed else {},
+            simulated=offer.simulated,
+            gpu_problem=offer.gpu_problem,
+            prospects=prospects,
+            queues=self.site.queue_limit > 0,
+            architecture=offer.architecture,
+            defaults=self._defaults(),
         )
+        return await self._call(form.render, view)
 
     def _read_query(self) -> dict[str, object]:
         """Return the options that a link asks for."""

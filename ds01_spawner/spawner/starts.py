@@ -6,7 +6,7 @@ know is said, never guessed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from itertools import islice
 
 from jupyterhub.spawner import Spawner
@@ -72,6 +72,18 @@ def find_start(site: DS01, slug: str, choices: Mapping[str, str]) -> Start:
         for name, value in choices.items()
     }
     return _make_start(site, profile, request.parse_options({"profile": slug, "profile_options": chosen}))
+
+
+def find_wished(site: DS01, options: Mapping[str, object], groups: Collection[str]) -> Start:
+    """Return what `user_options` start for somebody of these groups of the Hub.
+
+    Raises:
+        RequestRefused: they cannot be meant.
+        ConfigBroken: only the Hub knows the profiles, or this one cannot be used.
+    """
+    chosen = request.parse_options(options)
+    profiles = _read_profiles(_open_settings(site.config))
+    return _make_start(site, request.find_profile(profiles, chosen.profile, groups), chosen)
 
 
 def _list_options(profile: Profile | None) -> Iterable[request.UserOptions]:

@@ -14,6 +14,7 @@ from ds01_spawner import mlc
 from .docker_link import DockerLink
 from .hub import Hub
 from .student import Student, read_text
+from .waiting import wait_for
 
 REFUSED = "exists already and was not made by this Hub"
 
@@ -145,7 +146,7 @@ def test_a_slot_in_a_foreign_container_is_not_leased(hub: Hub, student: Student)
     )["Id"]
     try:
         hub.docker.start(other)
-        assert "1 × 2g.20gb, all 1 in use" in read_text(student.form().text)
+        wait_for(lambda: "1 × 2g.20gb all 1 in use" in read_text(student.form().text), "the form knows")
         assert "free" in student.read_refusal(student.ask_start({"profile": "large"}))
         assert hub.leases(student.person) == ()
         hub.docker.remove_container(other, force=True)

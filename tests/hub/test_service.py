@@ -102,7 +102,7 @@ def test_a_slot_of_a_foreign_container_is_external_until_it_ends(hub: Hub, stude
     (slot,) = hub.lab.slots("2g.20gb")
     with foreign_container(hub, student.person, slot):
         wait_for(lambda: marks(hub).get(slot) is MarkKind.EXTERNAL, "the slot is external")
-        assert "0 of 1 free" in read_text(student.form().text)
+        assert "all 1 in use" in read_text(student.form().text)
         refused = student.read_refusal(student.ask_start({"profile": "large"}))
         assert "2g.20gb" in refused
     wait_for(lambda: slot not in marks(hub), "the slot is free")

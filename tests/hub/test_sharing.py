@@ -32,7 +32,7 @@ def test_two_who_ask_for_the_last_slot_at_once_one_gets_it_and_the_other_reads_w
     refused = loser.ask_start({"profile": "large"})
     assert refused.status_code in (202, 503)
     assert "2g.20gb" in loser.read_refusal(refused)
-    assert "0 of 1 free" in read_text(loser.form().text)
+    assert "all 1 in use" in read_text(loser.form().text)
     winner.stop()
     loser.start({"profile": "large"})
 

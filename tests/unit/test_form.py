@@ -1,6 +1,7 @@
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime, timezone
 from fractions import Fraction
 from html.parser import HTMLParser
 
@@ -9,7 +10,8 @@ from jinja2 import UndefinedError
 
 from ds01_spawner.errors import RequestRefused
 from ds01_spawner.form import FormView, from_query, parse, render, render_problem
-from ds01_spawner.model import UNLIMITED, Availability, Holdings, Limits, Resources, ServerDefaults
+from ds01_spawner.form.phrases import describe_prospect
+from ds01_spawner.model import UNLIMITED, Availability, Holdings, Limits, Prospect, Resources, ServerDefaults
 from ds01_spawner.request import parse_options, parse_profiles
 from ds01_spawner.templating import environment, template_directory
 
@@ -267,7 +269,7 @@ def test_every_field_has_a_label_and_every_reference_a_target() -> None:
     ids = [given["id"] for _, given in page.tags if "id" in given]
     labels = {given["for"] for tag, given in page.tags if tag == "label"}
     fields = {given["id"] for tag, given in page.tags if tag in ("input", "select", "textarea")}
-    described = {given["aria-describedby"] for _, given in page.tags if "aria-describedby" in given}
+    described = {target for _, given in page.tags for target in (given.get("aria-describedby") or "").split()}
     assert len(ids) == len(set(ids))
     assert fields == labels
     assert described <= set(ids)
@@ -275,10 +277,10 @@ def test_every_field_has_a_label_and_every_reference_a_target() -> None:
 
 def test_each_slot_profile_shows_its_memory_and_how_many_are_free() -> None:
     text = show().text
-    for row in ("1g.10gb 10 GB 3 of 7 free", "3g.40gb 40 GB 0 of 2 free", "full GPU 80 GB 1 of 1 free"):
+    for row in ("1g.10gb 10 GB 3 of 7 free", "3g.40gb 40 GB all 2 in use", "full GPU 80 GB 1 of 1 free"):
         assert row in text
     assert "3g.40gb · 40 GB · all 2 in use" in text
-    assert "1 × 1g.10gb, 3 of 7 free" in text
+    assert "1 × 1g.10gb 3 of 7 free" in text
 
 
 def test_her_limits_and_what_she_holds_are_shown() -> None:
@@ -423,8 +425,9 @@ def test_a_refused_package_is_explained_beside_its_field_and_stays_typed(field: 
 
 
 def test_the_folded_part_is_open_where_something_in_it_was_refused() -> None:
-    assert "open" not in dict(show().tags)["details"]
-    assert "open" in dict(show(refusals={"packages": "No."}).tags)["details"]
+    assert "open" not in next(given for tag, given in show().tags if tag == "details")
+    page = show(refusals={"packages": "No."})
+    assert "open" in next(given for tag, given in page.tags if tag == "details")
 
 
 def test_building_on_the_newest_base_is_asked_for_by_a_tick() -> None:
@@ -464,3 +467,78 @@ def test_a_template_cannot_leave_out_a_value_silently() -> None:
 )
 def test_form_says_what_happens_when_no_slot_is_free(queues: bool, said: str) -> None:
     assert said in " ".join(render(replace(VIEW, queues=queues)).split())
+
+
+# what a start would meet ---------------------------------------------------------------------------
+
+NINE = datetime(2026, 3, 2, 9, tzinfo=timezone.utc)
+TAKEN = Prospect(profile="full", count=1, why="You asked for …", is_taken=True)
+BARRED = Prospect(profile="full", count=1, why="Your group may not use a full GPU.")
+
+
+@pytest.mark.parametrize(
+    ("prospect", "sentence"),
+    [
+        (Prospect(profile="full", count=1), ""),
+        (TAKEN, "Taken; nobody can say yet until when."),
+        (replace(TAKEN, waits=True), "Taken: you would wait in the queue; nobody can say yet until when."),
+        (
+            replace(TAKEN, instead=("3g.40gb", "2g.20gb", "1g.10gb", "none")),
+            "Taken; nobody can say yet until when. Free at once: 3g.40gb, 2g.20gb or no GPU.",
+        ),
+        (replace(TAKEN, instead=("none",)), "Taken; nobody can say yet until when. Free at once: no GPU."),
+        (BARRED, "Your group may not use a full GPU."),
+        (
+            replace(BARRED, instead=("1g.10gb", "none")),
+            "Your group may not use a full GPU. Free at once: 1g.10gb or no GPU.",
+        ),
+        (replace(BARRED, instead=("none",)), "Your group may not use a full GPU."),
+    ],
+)
+def test_what_stands_against_a_profile_is_said_with_what_would_be_free(
+    prospect: Prospect, sentence: str
+) -> None:
+    assert describe_prospect(prospect) == sentence
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_the_time_at_which_one_should_come_free_is_said(waits: bool) -> None:
+    sentence = describe_prospect(replace(TAKEN, waits=waits, expected_at=NINE))
+    assert f"by {NINE.astimezone():%H:%M on %d %B}" in sentence
+    assert ("your turn" in sentence) is waits
+
+
+def radios(page: Page) -> dict[str | None, dict[str, str | None]]:
+    return {given["value"]: given for tag, given in page.tags if given.get("type") == "radio"}
+
+
+def test_what_nobody_could_start_cannot_be_chosen_and_says_why() -> None:
+    page = show(prospects={("1g.10gb", 1): replace(BARRED, why="Your limit is reached.")})
+    assert "disabled" in radios(page)["slice"]
+    assert "disabled" not in radios(page)["cpu-only"]
+    assert "Your limit is reached." in page.text
+
+
+def test_what_is_chosen_already_stays_so_and_says_why_it_will_be_refused() -> None:
+    page = show(values={"profile": "slice"}, prospects={("1g.10gb", 1): BARRED})
+    assert "checked" in radios(page)["slice"]
+    assert "disabled" not in radios(page)["slice"]
+    assert BARRED.why in page.text
+
+
+def test_what_one_can_wait_for_can_be_chosen() -> None:
+    page = show(prospects={("1g.10gb", 1): replace(TAKEN, waits=True)})
+    assert "disabled" not in radios(page)["slice"]
+
+
+def test_a_card_says_what_the_service_is_asked_for() -> None:
+    page = show(prospects={("1g.10gb", 1): TAKEN, ("none", 0): Prospect(profile="none", count=0)})
+    assert {given["data-wish"] for _, given in page.tags if "data-wish" in given} == {"1g.10gb:1", "none:0"}
+
+
+@pytest.mark.parametrize("name", ["memory", "framework", "gpu_profile", "use_case", "profile", "packages"])
+def test_what_was_refused_is_said_beside_its_field(name: str) -> None:
+    page = show(refusals={name: "Not so."})
+    assert "Not so." in page.text
+    ids = [given.get("id") for _, given in page.tags]
+    assert f"ds01-{name}-refusal" in ids

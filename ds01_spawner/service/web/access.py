@@ -11,12 +11,14 @@ from typing import Any
 class Caller:
     """Who sent a request, as the Hub names her; `is_user` is False for a service, which may have any name.
 
-    `scopes` are those of the token, which may be fewer than her own, with all that follow from them.
+    `scopes` are those of the token, which may be fewer than her own, with all that follow from them;
+    `groups` those of the Hub that she is in, none where the token may not read them.
     """
 
     name: str
     is_user: bool
     scopes: frozenset[str]
+    groups: tuple[str, ...] = ()
 
     def is_self(self, user: str) -> bool:
         """Whether the servers of `user` are the caller's own."""
@@ -45,4 +47,9 @@ class Caller:
 
 def read_caller(model: Mapping[str, Any]) -> Caller:
     """Return who the Hub says that it is."""
-    return Caller(name=model["name"], is_user=model["kind"] == "user", scopes=frozenset(model["scopes"]))
+    return Caller(
+        name=model["name"],
+        is_user=model["kind"] == "user",
+        scopes=frozenset(model["scopes"]),
+        groups=tuple(model.get("groups") or ()),
+    )

@@ -32,6 +32,8 @@ from .handlers import (
     Rooms,
     ServerExtension,
 )
+from .open_form import Availability, Dockerfile, Preview
+from .outlook import Outlook
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +82,9 @@ async def _serve(site: DS01, address: Address, stop: threading.Event) -> None:
     with ThreadPoolExecutor(_CALLS_AT_ONCE, thread_name_prefix="ds01-web") as pool:
         rooms = Rooms(hub_auth=_open_auth(address), desk=Desk(site), pool=pool)
         server = HTTPServer(
-            make_application(rooms, address.token), max_body_size=_MOST_BYTES, body_timeout=_BODY_SECONDS
+            make_application(rooms, Outlook(site), address.token),
+            max_body_size=_MOST_BYTES,
+            body_timeout=_BODY_SECONDS,
         )
         server.add_sockets(sockets)
         if sockets:
@@ -122,7 +126,7 @@ def _open_auth(address: Address) -> HubOAuth:
     )
 
 
-def make_application(rooms: Rooms, token: str) -> Application:
+def make_application(rooms: Rooms, outlook: Outlook, token: str) -> Application:
     """Return the application below the prefix that the Hub's proxy sends here; `token` is the service's."""
     shared = {"rooms": rooms}
     prefix = re.escape(rooms.hub_auth.base_url)
@@ -135,8 +139,12 @@ def make_application(rooms: Rooms, token: str) -> Application:
         ("api/servers/([^/]+)/extend", ServerExtension),
         ("metrics", Metrics),
     )
+    form = (("api/availability", Availability), ("api/preview", Preview), ("api/dockerfile", Dockerfile))
     return Application(
-        [(f"{prefix}{path}", handler, shared) for path, handler in handlers],
+        [
+            *((f"{prefix}{path}", handler, shared) for path, handler in handlers),
+            *((f"{prefix}{path}", handler, {**shared, "outlook": outlook}) for path, handler in form),
+        ],
         default_handler_class=Nothing,
         default_handler_args=shared,
         # Derived, so that people stay signed in when the service is started anew.
