@@ -35,12 +35,14 @@ TEST_PROGRAMS = {
     "git": "git",
     "initdb": "postgresql",
     "unshare": "util-linux",
+    "chromium": "chromium",
+    # For the W3C's validator of HTML.
+    "java": "default-jre-headless",
 }
 TEST_PACKAGES = ("libc6-dev",)
 # Where Debian has programs that are on nobody's path.
 HIDDEN_PATHS = ("/usr/libexec/docker", *map(str, Path("/usr/lib/postgresql").glob("*/bin")))
 CLUSTER_SETTINGS = Path("/etc/postgresql-common/createcluster.conf")
-BROWSER_PROGRAMS = {"chromium": "chromium"}
 
 
 def is_installed(package: str) -> bool:
@@ -49,14 +51,12 @@ def is_installed(package: str) -> bool:
     return subprocess.run(query, capture_output=True, text=True).stdout == "installed"
 
 
-def list_missing(purpose: str, *, browser: bool) -> list[str]:
+def list_missing(purpose: str) -> list[str]:
     """Name the packages to install, in a stable order and once each."""
     programs, packages = dict(DEMO_PROGRAMS), list(DEMO_PACKAGES)
     if purpose == "test":
         programs |= TEST_PROGRAMS
         packages += TEST_PACKAGES
-    if browser:
-        programs |= BROWSER_PROGRAMS
     search = ":".join((SYSTEM_PATH, *HIDDEN_PATHS))
     missing = [package for program, package in programs.items() if shutil.which(program, path=search) is None]
     missing += [package for package in packages if not is_installed(package)]
@@ -79,10 +79,9 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     packages = commands.add_parser("packages", help="install the Debian packages that are missing")
     packages.add_argument("purpose", choices=("demo", "test"), help="what to prepare for")
-    packages.add_argument("--browser", action="store_true", help="also a browser, for the browser tests")
     arguments = parser.parse_args()
 
-    missing = list_missing(arguments.purpose, browser=arguments.browser)
+    missing = list_missing(arguments.purpose)
     if not missing:
         print("setup: every package is there")
         return 0
