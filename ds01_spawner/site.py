@@ -339,6 +339,13 @@ class DS01(LoggingConfigurable):
         config=True,
         help="""How old the service's last reading of the GPUs may be. Older, and no GPU is handed out.""",
     )
+    show_user_names = Bool(
+        False,
+        config=True,
+        help="""Whether everybody who may enter the service reads there who has which GPU and who waits.
+        Off: those who see everybody's servers at the Hub do, which is admins; all others read only what is
+        free and what is their own.""",
+    )
     history_days = Integer(
         90, min=1, config=True, help="How many days ended leases and their history are kept."
     )

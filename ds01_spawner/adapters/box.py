@@ -96,13 +96,15 @@ _FORMS = {
 @dataclass(slots=True)
 class _Box:
     """What was read so far: GPUs by index, every UUID that was given away, XIDs with their GPU's UUID,
-    how many processes each UUID has, and how much each GPU is used, in percent, by its index.
+    how many processes each UUID has and what memory they use, and how much each GPU is used, in percent,
+    by its index.
     """
 
     gpus: list[_Device] = field(default_factory=list)
     uuids: set[str] = field(default_factory=set)
     xids: list[tuple[str, int]] = field(default_factory=list)
     processes: Counter[str] = field(default_factory=Counter)
+    memory_mib: Counter[str] = field(default_factory=Counter)
     utilisation: dict[int, int] = field(default_factory=dict)
     init_error: int = 0
 
@@ -132,6 +134,7 @@ def read_uses(path: Path) -> tuple[SlotUse, ...]:
             profile=slot.profile,
             processes=box.processes[slot.uuid],
             utilisation_percent=box.utilisation.get(device.gpu.index, 0) if device.mig != "on" else None,
+            memory_used_mib=box.memory_mib[slot.uuid],
         )
         for device in box.gpus
         if not device.is_lost
@@ -247,6 +250,7 @@ def _add_line(box: _Box, line: str) -> None:
         if rest[0] not in box.uuids:
             raise ValueError(f"no GPU or MIG instance before this line is {rest[0]}")
         box.processes[rest[0]] += 1
+        box.memory_mib[rest[0]] += int(values["memory_mib"])
     elif kind == "util":
         if int(rest[0]) >= len(box.gpus):
             raise ValueError(f"no GPU before this line is {rest[0]}")

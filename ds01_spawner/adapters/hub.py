@@ -1,4 +1,4 @@
-"""JupyterHub's REST API: who there is, which servers run, and starting one.
+"""JupyterHub's REST API: who there is, which servers run, starting one and stopping one.
 
 Guarantees: a list is whole or an error, never what a token happens to see; and the token goes to the
 Hub alone: no proxy, no redirection, no password file of the environment counts.
@@ -44,7 +44,7 @@ class HubServer:
 class HubClient:
     """The Hub at `api_url` (`http://…/hub/api`), asked with the `token` of a service; from any thread.
 
-    The token needs the scopes `list:users` and `read:servers`, and `servers` to start one. Each call
+    The token needs the scopes `list:users` and `read:servers`, and `servers` to start or stop one. Each call
     may raise HubUnavailable.
     """
 
@@ -84,8 +84,7 @@ class HubClient:
         Raises:
             RequestRefused: the Hub does not start it, in the Hub's words.
         """
-        where = f"servers/{quote(server, safe='')}" if server else "server"
-        path = f"/users/{quote(user, safe='')}/{where}"
+        path = _server_path(user, server)
         answer = self._call("POST", path)
         if answer.status_code in (201, 202):
             return True
@@ -94,6 +93,18 @@ class HubClient:
             return False
         if answer.status_code in _REFUSALS:
             raise RequestRefused(_words(answer), detail=_describe(answer))
+        raise HubUnavailable(_UNAVAILABLE, detail=_describe(answer))
+
+    def stop(self, user: str, server: str) -> bool:
+        """Have a server stopped, or its start given up; False if the Hub has nothing to stop.
+
+        Returns when it is stopped, or while it still stops, after the Hub's `slow_stop_timeout`.
+        """
+        answer = self._call("DELETE", _server_path(user, server))
+        if answer.status_code in (202, 204):
+            return True
+        if answer.status_code in _REFUSALS:
+            return False
         raise HubUnavailable(_UNAVAILABLE, detail=_describe(answer))
 
     def _is_ready(self, path: str) -> bool:
@@ -133,6 +144,11 @@ class HubClient:
                 )
         except requests.RequestException as exc:
             raise HubUnavailable(_UNAVAILABLE, detail=f"{method} {path}: {exc}") from exc
+
+
+def _server_path(user: str, server: str) -> str:
+    where = f"servers/{quote(server, safe='')}" if server else "server"
+    return f"/users/{quote(user, safe='')}/{where}"
 
 
 def _read_time(text: str | None) -> datetime | None:

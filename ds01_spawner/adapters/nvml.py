@@ -222,6 +222,7 @@ def _read_all_uses() -> Iterator[SlotUse]:
                     profile=FULL_GPU,
                     processes=_count_processes(handle),
                     utilisation_percent=_read_utilisation(handle),
+                    memory_used_mib=_read_used_memory(handle),
                 )
         # A slot that is left out was not seen, and what was not seen is not idle.
         except pynvml.NVMLError as exc:
@@ -239,6 +240,7 @@ def _read_instance_uses(handle: _Handle) -> Iterator[SlotUse]:
             slot=pynvml.nvmlDeviceGetUUID(instance),
             profile=profile[1] if profile else "",
             processes=_count_processes(instance),
+            memory_used_mib=_read_used_memory(instance),
         )
 
 
@@ -252,6 +254,13 @@ def _count_processes(handle: _Handle) -> int | None:
 def _read_utilisation(handle: _Handle) -> float | None:
     try:
         return float(pynvml.nvmlDeviceGetUtilizationRates(handle).gpu)
+    except pynvml.NVMLError:
+        return None
+
+
+def _read_used_memory(handle: _Handle) -> int | None:
+    try:
+        return int(pynvml.nvmlDeviceGetMemoryInfo(handle).used) // _MIB
     except pynvml.NVMLError:
         return None
 

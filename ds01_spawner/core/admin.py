@@ -233,7 +233,9 @@ class Admin(Inspector):
             done.append(MarkChange(slot=slot, marks=marked, lease=holders.get(slot.uuid), fault=slot.fault))
         return tuple(done)
 
-    def undrain(self, name: str, *, who: str, dry_run: bool = False) -> tuple[MarkChange, ...]:
+    def undrain(
+        self, name: str, *, who: str, reason: str = "", dry_run: bool = False
+    ) -> tuple[MarkChange, ...]:
         """Hand out a slot again, or all of a GPU, be it that it was drained or reported an error.
 
         Raises:
@@ -245,7 +247,8 @@ class Admin(Inspector):
             off = tuple(mark for mark in marks if mark.slot == slot.uuid and mark.kind in _TAKEN_BACK)
             if not dry_run:
                 for mark in off:
-                    self._ledger.unmark(mark, now, who=who, why="in use again", kind="undrained")
+                    why = _explain("in use again", reason)
+                    self._ledger.unmark(mark, now, who=who, why=why, kind="undrained")
             done.append(MarkChange(slot=slot, marks=off, fault=slot.fault))
         return tuple(done)
 

@@ -172,7 +172,7 @@ class Lifetimes:
         left = {lease.id: TimeLeft(run_until=lease.runs_until) for lease in self._ledger.live_leases()}
         return left | {lease_id: found for lease_id, (_, found) in self._ledger.watches().items()}
 
-    def extend(self, lease_id: int, asked: timedelta, who: str) -> Extension:
+    def extend(self, lease_id: int, asked: timedelta, who: str, reason: str = "") -> Extension:
         """Give a live lease more run time, within what her limits allow.
 
         Raises:
@@ -191,7 +191,7 @@ class Lifetimes:
             granted = lifecycle.extend(
                 now, watch, asked, policy, slots=slots, reservations=reservations, now=at
             )
-            return replace(granted, who=who)
+            return replace(granted, who=who, reason=reason)
 
         return self._ledger.extend(lease_id, grant)
 

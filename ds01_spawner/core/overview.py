@@ -29,12 +29,13 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overview:
-    """All slots and the queue, as of `at`; `problem` is why no GPU is handed out at all."""
+    """All slots, their marks and the queue, as of `at`; `problem` is why no GPU is handed out at all."""
 
     at: datetime
     slots: tuple[SlotStatus, ...]
     queue: tuple[Waiting, ...]
     problem: InventoryUnavailable | None
+    marks: tuple[Mark, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +81,8 @@ class Inspector:
             self._offers.inventory()
         except InventoryUnavailable as exc:
             problem = exc
-        return Overview(at=now, slots=states, queue=_forecast(view, now), problem=problem)
+        queue = _forecast(view, now)
+        return Overview(at=now, slots=states, queue=queue, problem=problem, marks=view.marks)
 
     def census(self) -> Census:
         """Return what there is now, for who counts it often: it asks nothing but the ledger."""

@@ -68,13 +68,14 @@ class SlotUse:
     """How one slot is used now; None where NVML gave no answer.
 
     `slot` is the UUID. `processes` counts the compute processes, `utilisation_percent` is that of a full
-    GPU: a MIG instance has none.
+    GPU: a MIG instance has none. `memory_used_mib` is what is used of the slot's memory.
     """
 
     slot: str
     profile: str
     processes: int | None = None
     utilisation_percent: float | None = None
+    memory_used_mib: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,11 +123,12 @@ class Notice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extension:
-    """Run time that was granted at `at` to `who` asked for it; it ends at `until` then."""
+    """Run time granted at `at` to `who` asked for it, `reason` said why; it ends at `until` then."""
 
     at: datetime
     until: datetime
     who: str
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

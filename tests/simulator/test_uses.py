@@ -28,10 +28,12 @@ BOX = (
     "util 1 gpu=35 memory=10",
 )
 USES = {
-    "MIG-works": SlotUse(slot="MIG-works", profile="1g.10gb", processes=2),
-    "MIG-idle": SlotUse(slot="MIG-idle", profile="2g.20gb", processes=0),
-    "GPU-b": SlotUse(slot="GPU-b", profile=FULL_GPU, processes=1, utilisation_percent=35),
-    "GPU-c": SlotUse(slot="GPU-c", profile=FULL_GPU, processes=0, utilisation_percent=0),
+    "MIG-works": SlotUse(slot="MIG-works", profile="1g.10gb", processes=2, memory_used_mib=1000),
+    "MIG-idle": SlotUse(slot="MIG-idle", profile="2g.20gb", processes=0, memory_used_mib=0),
+    "GPU-b": SlotUse(
+        slot="GPU-b", profile=FULL_GPU, processes=1, utilisation_percent=35, memory_used_mib=500
+    ),
+    "GPU-c": SlotUse(slot="GPU-c", profile=FULL_GPU, processes=0, utilisation_percent=0, memory_used_mib=0),
 }
 
 

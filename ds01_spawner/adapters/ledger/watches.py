@@ -57,6 +57,7 @@ class WatchRows(Store):
             left = replace(left, run_until=extension.until, warnings=warnings)
             _write_watch(connection, lease_id, watch, left)
             why = f"until {extension.until.isoformat(timespec='minutes')}, asked for by {extension.who}"
+            why += f": {extension.reason}" if extension.reason else ""
             insert_event(connection, lease_id, extension.at, "extended", lease.user, why)
             return extension
 

@@ -36,6 +36,15 @@ class Caller:
         """Whether she may ask for something for the servers of `user`: who may start and stop them may."""
         return self.is_self(user) or self._has_for("servers", user)
 
+    def may_manage(self) -> bool:
+        """Whether she may stop everybody's servers, and so take GPUs out of use."""
+        return "servers" in self.scopes
+
+    @property
+    def signature(self) -> str:
+        """How the history names her; a service never as a user."""
+        return self.name if self.is_user else f"service {self.name}"
+
     def may_read_metrics(self) -> bool:
         """Whether she may read `metrics`, as at the Hub's own."""
         return "read:metrics" in self.scopes

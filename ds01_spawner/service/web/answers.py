@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Annotated
 
@@ -12,12 +14,33 @@ from ...errors import RequestRefused
 from ...model import NO_GPU, LeaseState, Notice, Slot
 
 _MOST_HOURS = 366 * 24
+_LONGEST_REASON = 200
+# Controls, and what ends a line or a paragraph; and halves of characters, which nothing can store.
+_NO_LINE = ("Cc", "Cs", "Zl", "Zp")
 
 
-class _Asked(BaseModel):
+class _Body(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
+
+class _Asked(_Body):
     hours: Annotated[float, Field(gt=0, le=_MOST_HOURS)]
+
+
+class _Reasoned(_Body):
+    reason: str = ""
+
+
+class _AskedWithReason(_Asked, _Reasoned):
+    pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MoreTime:
+    """How much more time is asked for, and why."""
+
+    time: timedelta
+    reason: str
 
 
 def read_extension(body: bytes) -> timedelta:
@@ -33,6 +56,47 @@ def read_extension(body: bytes) -> timedelta:
             'Send how much more time you ask for as {"hours": 2}: a number above 0, at most '
             f"{_MOST_HOURS}, and nothing else."
         ) from exc
+
+
+def read_reason(body: bytes, *, is_required: bool) -> str:
+    """Return why something is done, as `{"reason": "it is broken"}` says it, "" for no reason.
+
+    Raises:
+        RequestRefused: it is written otherwise, or missing and required.
+    """
+    try:
+        # Nothing at all is nothing to say.
+        reason = _Reasoned.model_validate_json(body or b"{}").reason
+    except ValidationError as exc:
+        raise RequestRefused('Send the reason as {"reason": "it is broken"}, and nothing else.') from exc
+    return _check_reason(reason, is_required=is_required)
+
+
+def read_more_time(body: bytes, *, is_required: bool) -> MoreTime:
+    """Return what `{"hours": 2, "reason": "a paper"}` asks for; the reason may have to be given.
+
+    Raises:
+        RequestRefused: it is written otherwise, or the reason is missing and required.
+    """
+    try:
+        asked = _AskedWithReason.model_validate_json(body)
+    except ValidationError as exc:
+        raise RequestRefused(
+            'Send how much more time you ask for as {"hours": 2, "reason": "a paper"}: a number above 0, at '
+            f"most {_MOST_HOURS}, and nothing else."
+        ) from exc
+    reason = _check_reason(asked.reason, is_required=is_required)
+    return MoreTime(time=timedelta(hours=asked.hours), reason=reason)
+
+
+def _check_reason(text: str, *, is_required: bool) -> str:
+    reason = text.strip()
+    if is_required and not reason:
+        raise RequestRefused("Say why: the person concerned, and the other admins, read the reason.")
+    is_line = not any(unicodedata.category(character) in _NO_LINE for character in reason)
+    if len(reason) > _LONGEST_REASON or not is_line:
+        raise RequestRefused(f"Give the reason in one line, of {_LONGEST_REASON} characters at most.")
+    return reason
 
 
 def write_server(view: ServerView) -> dict[str, object]:

@@ -19,6 +19,7 @@ from ...errors import DS01Error, HubUnavailable
 from .access import Caller, read_caller
 from .answers import read_extension, write_server
 from .desk import Desk
+from .outlook import Outlook
 
 log = logging.getLogger(__name__)
 
@@ -30,11 +31,13 @@ _ASKED_AGAIN = "Please try again in a minute, and tell your admin if it stays so
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rooms:
-    """What all handlers share; `pool` is where the desk's calls run."""
+    """What all handlers share; the desk's calls run in `pool`, those that wait for containers in `ends`."""
 
     hub_auth: HubOAuth
     desk: Desk
+    outlook: Outlook
     pool: Executor
+    ends: Executor
 
 
 class Refused(HTTPError):
@@ -107,9 +110,15 @@ class Handler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]
 
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run what blocks in the pool; an error of ours is the answer."""
-        loop = asyncio.get_running_loop()
+        return await self._call_in(self.rooms.pool, lambda: function(*args, **kwargs))
+
+    async def call_long(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run what waits for a container, where short calls do not wait for it."""
+        return await self._call_in(self.rooms.ends, lambda: function(*args, **kwargs))
+
+    async def _call_in(self, pool: Executor, function: Callable[[], T]) -> T:
         try:
-            return await loop.run_in_executor(self.rooms.pool, lambda: function(*args, **kwargs))
+            return await asyncio.get_running_loop().run_in_executor(pool, function)
         except DS01Error as exc:
             raise refuse(exc) from exc
 
@@ -138,18 +147,6 @@ class Handler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]
         if view is None:
             raise Refused(404, "No server of this name runs, starts or is held.", "no-server")
         self.write(write_server(view))
-
-
-class Front(Handler):
-    """`/`: where a browser begins; it signs in, and goes on to what there is to see."""
-
-    async def get(self) -> None:
-        """Sign in at the Hub, then show her servers."""
-        if self.caller is None:
-            self.redirect(self.get_login_url())
-            return
-        self.require_caller()
-        self.redirect(f"{self.hub_auth.base_url}api/servers")
 
 
 class Callback(Handler, HubOAuthCallbackHandler):  # type: ignore[misc]

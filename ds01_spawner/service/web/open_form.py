@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from ...core.prospects import Wish
 from ...model import MOST_GPUS
 from .access import Caller
 from .handlers import Handler, Refused
-from .outlook import Outlook, Reader
+from .outlook import Reader
 
 _WISH = re.compile(r"([a-z0-9.+-]{1,40}):([0-9]{1,3})")
 _MOST_WISHES = 100
@@ -18,11 +17,6 @@ _MOST_WISHES = 100
 
 class FormHandler(Handler):
     """Knows for whom the form is."""
-
-    def initialize(self, outlook: Outlook, **shared: Any) -> None:  # type: ignore[override]
-        """Take what answers, and what all share."""
-        super().initialize(**shared)
-        self.outlook = outlook
 
     def find_reader(self) -> Reader:
         """Return whose form it is: one's own, or for an admin that of `?user=`."""
@@ -47,16 +41,16 @@ class Availability(FormHandler):
         """Answer; with 304, at the cost of a short reading, to who knows it already."""
         reader, wishes = self.find_reader(), tuple(sorted({self._read_wish(x) for x in self._list_wants()}))
         known = self.request.headers.get("If-None-Match", "")
-        is_known = await self.call(self.outlook.is_unchanged, reader, wishes, known)
+        is_known = await self.call(self.rooms.outlook.is_unchanged, reader, wishes, known)
         if is_known:
             self.set_header("Etag", known)
             self.set_status(304)
             return
-        state, found = await self.call(self.outlook.availability, reader, wishes)
+        state, found = await self.call(self.rooms.outlook.availability, reader, wishes)
         self.write(found)
         etag = self.compute_etag()
         if etag is not None:
-            self.outlook.remember(reader, wishes, state, etag)
+            self.rooms.outlook.remember(reader, wishes, state, etag)
 
     def _list_wants(self) -> list[str]:
         wants = self.get_query_arguments("want")
@@ -78,7 +72,7 @@ class Preview(FormHandler):
 
     async def post(self) -> None:
         """Answer with sentences."""
-        self.write(await self.call(self.outlook.preview, self.find_reader(), self.read_fields()))
+        self.write(await self.call(self.rooms.outlook.preview, self.find_reader(), self.read_fields()))
 
 
 class Dockerfile(FormHandler):
@@ -86,5 +80,5 @@ class Dockerfile(FormHandler):
 
     async def post(self) -> None:
         """Answer `{"dockerfile": text}`."""
-        text = await self.call(self.outlook.write_dockerfile, self.find_reader(), self.read_fields())
+        text = await self.call(self.rooms.outlook.write_dockerfile, self.find_reader(), self.read_fields())
         self.write({"dockerfile": text})

@@ -18,13 +18,14 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application
 
+from ...adapters.hub import HubClient
 from ...site import DS01
+from ...templating import template_directory
 from ..settings import Address
 from .desk import Desk
 from .handlers import (
     AllServers,
     Callback,
-    Front,
     Health,
     Metrics,
     Nothing,
@@ -32,13 +33,17 @@ from .handlers import (
     Rooms,
     ServerExtension,
 )
+from .lab import AllGpus, LeaseExtension, LeaseStop, SlotDrain, SlotUndrain
 from .open_form import Availability, Dockerfile, Preview
 from .outlook import Outlook
+from .page import Page, StaticFile
 
 log = logging.getLogger(__name__)
 
 # Each call is a few reads of the ledger.
 _CALLS_AT_ONCE = 4
+# Each waits for a container to end.
+_ENDS_AT_ONCE = 4
 # So long a token that was revoked still counts: not each poll of a page shall ask the Hub.
 _KNOWN_SECONDS = 60
 _MOST_BYTES = 64 * 1024
@@ -79,10 +84,14 @@ def serving(site: DS01, address: Address | None, stop: threading.Event) -> Itera
 
 async def _serve(site: DS01, address: Address, stop: threading.Event) -> None:
     sockets = await _bind(address, stop)
-    with ThreadPoolExecutor(_CALLS_AT_ONCE, thread_name_prefix="ds01-web") as pool:
-        rooms = Rooms(hub_auth=_open_auth(address), desk=Desk(site), pool=pool)
+    desk = Desk(site, HubClient(api_url=address.api_url, token=address.token))
+    with (
+        ThreadPoolExecutor(_CALLS_AT_ONCE, thread_name_prefix="ds01-web") as pool,
+        ThreadPoolExecutor(_ENDS_AT_ONCE, thread_name_prefix="ds01-web-ends") as ends,
+    ):
+        rooms = Rooms(hub_auth=_open_auth(address), desk=desk, outlook=Outlook(site), pool=pool, ends=ends)
         server = HTTPServer(
-            make_application(rooms, Outlook(site), address.token),
+            make_application(rooms, address.token),
             max_body_size=_MOST_BYTES,
             body_timeout=_BODY_SECONDS,
         )
@@ -126,25 +135,30 @@ def _open_auth(address: Address) -> HubOAuth:
     )
 
 
-def make_application(rooms: Rooms, outlook: Outlook, token: str) -> Application:
+def make_application(rooms: Rooms, token: str) -> Application:
     """Return the application below the prefix that the Hub's proxy sends here; `token` is the service's."""
     shared = {"rooms": rooms}
     prefix = re.escape(rooms.hub_auth.base_url)
     handlers = (
-        ("", Front),
+        ("", Page),
         ("oauth_callback", Callback),
         ("api/health", Health),
         ("api/servers", AllServers),
         ("api/servers/([^/]+)", OneServer),
         ("api/servers/([^/]+)/extend", ServerExtension),
+        ("api/gpus", AllGpus),
+        ("api/leases/([0-9]{1,9})/stop", LeaseStop),
+        ("api/leases/([0-9]{1,9})/extend", LeaseExtension),
+        ("api/slots/([^/]+)/drain", SlotDrain),
+        ("api/slots/([^/]+)/undrain", SlotUndrain),
+        ("api/availability", Availability),
+        ("api/preview", Preview),
+        ("api/dockerfile", Dockerfile),
         ("metrics", Metrics),
     )
-    form = (("api/availability", Availability), ("api/preview", Preview), ("api/dockerfile", Dockerfile))
+    static = (f"{prefix}static/(.*)", StaticFile, {"path": str(template_directory() / "static")})
     return Application(
-        [
-            *((f"{prefix}{path}", handler, shared) for path, handler in handlers),
-            *((f"{prefix}{path}", handler, {**shared, "outlook": outlook}) for path, handler in form),
-        ],
+        [static, *((f"{prefix}{path}", handler, shared) for path, handler in handlers)],
         default_handler_class=Nothing,
         default_handler_args=shared,
         # Derived, so that people stay signed in when the service is started anew.
