@@ -49,9 +49,9 @@ c.JupyterHub.services = [
         # It is a part of the Hub: nobody is asked whether it may know who she is.
         "oauth_no_confirm": True,
         # In a browser it lets each do what the Hub lets her do: carol sees everybody's servers.
-        "oauth_client_allowed_scopes": ["read:servers", "servers"],
-        # There are no pages yet to link to.
-        "display": False,
+        "oauth_client_allowed_scopes": ["read:servers", "servers", "admin-ui"],
+        # A link to its page stands in the Hub's menu.
+        "display": True,
         "command": [sys.executable, "-m", "ds01_spawner.service", "--config", __file__],
         "environment": {name: text for name, text in os.environ.items() if name.startswith("DS01_DEMO_")},
     }

@@ -84,9 +84,9 @@ c.JupyterHub.services = [
         "oauth_no_confirm": True,
         # In a browser it lets each do what the Hub lets her do: an admin sees everybody's servers. Without
         # this, admins see those of others with a token only.
-        "oauth_client_allowed_scopes": ["read:servers", "servers"],
-        # There are no pages yet to link to.
-        "display": False,
+        "oauth_client_allowed_scopes": ["read:servers", "servers", "admin-ui"],
+        # A link to its page stands in the Hub's menu.
+        "display": True,
     }
 ]
 c.JupyterHub.load_roles = [

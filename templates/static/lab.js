@@ -5,6 +5,8 @@
   const page = JSON.parse(document.getElementById("ds01-page").textContent);
   const headers = { "X-XSRFToken": page.xsrf };
   const find = (id) => document.getElementById(id);
+  // A GPU has so many parts in its bar: sevenths and eighths are whole numbers of them.
+  const whole = 56;
   const slots = new Map();
   const gpus = new Map();
 
@@ -105,7 +107,7 @@
 
   function showSlice(element, slot) {
     mark(element, slot);
-    element.dataset.share = Math.max(1, Math.round(slot.share * 28));
+    element.dataset.share = Math.max(1, Math.round(slot.share * whole));
     const kind = nameProfile(slot.profile);
     const whose = slot.mine ? ", yours" : slot.user ? `, ${slot.user}` : "";
     element.title = `${nameSlot(slot)}: ${kind}, ${slot.state}${whose}`;
@@ -161,7 +163,10 @@
     put(element.querySelector('[data-field="name"]'), gpu.name);
     element.setAttribute("aria-label", nameGpu(gpu));
     element.querySelector(".table-responsive").setAttribute("aria-label", `Table of ${nameGpu(gpu)}`);
-    sync(element.querySelector('[data-list="slices"]'), gpu.slots, "slice", (slot) => slot.uuid, showSlice);
+    const bar = element.querySelector('[data-list="slices"]');
+    const cut = gpu.slots.reduce((sum, slot) => sum + slot.share, 0);
+    bar.dataset.rest = Math.max(0, whole - Math.round(cut * whole));
+    sync(bar, gpu.slots, "slice", (slot) => slot.uuid, showSlice);
     const row = page.lab.sees_all ? "full-row" : "plain-row";
     sync(element.querySelector('[data-list="rows"]'), gpu.slots, row, (slot) => slot.uuid, showRow);
     const head = element.querySelector(".ds01-gpu-head");

@@ -123,7 +123,7 @@ class Hub:
                         "name": "ds01",
                         "url": self.service_url,
                         "oauth_no_confirm": True,
-                        "oauth_client_allowed_scopes": ["read:servers", "servers"],
+                        "oauth_client_allowed_scopes": ["read:servers", "servers", "admin-ui"],
                         "command": [
                             sys.executable,
                             "-m",

@@ -31,9 +31,9 @@ _USES_SECONDS = 5
 
 
 class Desk:
-    """Asks the core on behalf of who has been let in; `hub` is told of servers that were ended here."""
+    """Asks the core on behalf of who has been let in; a `hub` is told of servers that were ended here."""
 
-    def __init__(self, site: DS01, hub: HubClient) -> None:
+    def __init__(self, site: DS01, hub: HubClient | None = None) -> None:
         self._site = site
         self._hub = hub
         self._uses = Uses(site.read_uses)
@@ -108,22 +108,22 @@ class Desk:
             is_over = after is None or not after.state.is_live
         else:
             is_over = core.admin.release(str(lease.id), who=who, reason=reason, force=True).is_over
-        if not is_allocated(lease):
-            self._tell_hub(lease)
+        if self._hub is not None and not is_allocated(lease):
+            self._tell(self._hub, lease)
         return is_over
 
-    def _tell_hub(self, lease: Lease) -> None:
+    def _tell(self, hub: HubClient, lease: Lease) -> None:
         """Let the Hub see that a server has ended; by itself it looks twice a minute."""
         core = self._site.core
         try:
-            for one in self._hub.servers():
+            for one in hub.servers():
                 if (self._site.log_in_as(one.user), one.server) != (lease.user, lease.server):
                     continue
                 # It may have been started anew meanwhile, and then it is nobody's business here.
                 is_new = any(view.lease.server == lease.server for view in core.servers.list(lease.user))
                 is_starting = one.pending == "spawn" and lease.state is not LeaseState.PENDING
                 if not is_new and not is_starting:
-                    self._hub.stop(one.user, one.server)
+                    hub.stop(one.user, one.server)
         except (HubUnavailable, RequestRefused) as exc:
             log.warning("the Hub is not told that %s has ended: %s", lease.container_name, exc.detail or exc)
 

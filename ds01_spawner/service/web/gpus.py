@@ -5,6 +5,7 @@ The same as long as nothing changed, so that its ETag holds: moments, never ages
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,6 +19,7 @@ from .answers import write_time
 _PERCENT_STEP = 5
 _MEMORY_STEP_MIB = 64
 _MINUTE = timedelta(minutes=1)
+_CONTAINER_ID = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +135,7 @@ def _write_lease(lease: Lease, view: LabView, sight: Sight) -> dict[str, object]
         "until": write_time(lease.deadline if is_held else lease.runs_until),
         "idle_since": None if server is None else write_time(server.time_left.idle_since),
         "may_stop": may_act and not lease.ending,
-        "may_extend": may_act and server is not None and server.may_extend,
+        "may_extend": may_act and not is_held and server is not None and server.may_extend,
     }
 
 
@@ -198,5 +200,5 @@ def _write_event(event: Event, known: Mapping[str, Slot]) -> dict[str, object]:
         "lease": event.lease_id,
         "name": "" if event.lease_id is None else event.server or DEFAULT_SERVER,
         "slots": [known[uuid].index if uuid in known else uuid for uuid in event.slots],
-        "why": event.why,
+        "why": _CONTAINER_ID.sub(r"\1", event.why),
     }
