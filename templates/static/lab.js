@@ -40,26 +40,26 @@
 
   function writeSpan(seconds) {
     const minutes = Math.floor(seconds / 60);
-    if (minutes < 1) return "under a minute";
+    if (minutes < 1) return "under 1 min";
     if (minutes < 60) return `${minutes} min`;
     const hours = Math.floor(minutes / 60);
     return hours < 48 ? `${hours} h ${minutes % 60} min` : `${Math.floor(hours / 24)} days`;
   }
 
-  function writeMoment(time) {
-    const at = new Date(time.dateTime);
+  function writeMoment(element) {
+    const at = new Date(element.dataset.at);
     const isToday = at.toDateString() === new Date().toDateString();
     const day = isToday ? {} : { day: "numeric", month: "short" };
     const words = at.toLocaleString([], { ...day, hour: "2-digit", minute: "2-digit" });
     const seconds = (Date.now() - at) / 1000;
-    if (time.dataset.field === "since") return `${words} (${writeSpan(Math.max(0, seconds))})`;
-    if (time.dataset.field === "until" && seconds < 0) return `${words} (${writeSpan(-seconds)} left)`;
+    if (element.dataset.field === "since") return `${words} (${writeSpan(Math.max(0, seconds))})`;
+    if (element.dataset.field === "until" && seconds < 0) return `${words} (${writeSpan(-seconds)} left)`;
     return words;
   }
 
   function showMoments() {
-    for (const time of document.querySelectorAll("time[datetime]")) {
-      put(time, time.dateTime ? writeMoment(time) : time.dataset.none || "");
+    for (const element of document.querySelectorAll("[data-at]")) {
+      put(element, element.dataset.at ? writeMoment(element) : element.dataset.none || "");
     }
   }
 
@@ -72,8 +72,8 @@
   function fill(element, values) {
     for (const [name, value] of Object.entries(values)) {
       for (const field of element.querySelectorAll(`:scope [data-field="${name}"]`)) {
-        if (field.tagName === "TIME") {
-          if (field.dateTime !== (value || "")) field.dateTime = value || "";
+        if (field.dataset.at !== undefined) {
+          field.dataset.at = value || "";
         } else {
           put(field, value === null || value === undefined ? "" : String(value));
         }
