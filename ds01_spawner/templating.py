@@ -5,12 +5,28 @@ In the wheel they lie inside the package, in a checkout (an editable install) be
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from .errors import ConfigBroken
+
+SESSION_FILE = "/opt/ds01/session.json"
+"""What JupyterLab tells of its server, in the container; the user's own file, so that root writes nothing."""
+
+_LAB_EXTENSION = "/opt/ds01/hub/share/jupyter/labextensions/ds01-session"
+_PROGRAMS = MappingProxyType(
+    {
+        "/opt/ds01/start.py": "start.py",
+        "/opt/ds01/lib/ds01_session.py": "session/ds01_session.py",
+        "/opt/ds01/hub/etc/jupyter/jupyter_server_config.d/ds01_session.json": "session/enabled.json",
+        f"{_LAB_EXTENSION}/package.json": "session/package.json",
+        f"{_LAB_EXTENSION}/static/remoteEntry.js": "session/remoteEntry.js",
+    }
+)
 
 
 def template_directory() -> Path:
@@ -37,6 +53,17 @@ def template_paths() -> list[str]:
         ConfigBroken: there are no templates.
     """
     return [str(template_directory() / "hub"), str(template_directory())]
+
+
+@cache
+def read_programs() -> Mapping[str, str]:
+    """Return what each container gets to run, by its path there: what starts its server, and shows her time.
+
+    Raises:
+        ConfigBroken: there are no templates.
+    """
+    folder = template_directory()
+    return {path: (folder / name).read_text(encoding="utf-8") for path, name in _PROGRAMS.items()}
 
 
 @cache

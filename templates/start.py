@@ -7,6 +7,10 @@ swapped in between shows another device or inode here, and the server does not s
 import os
 import sys
 
+# Where the extension lies that tells her time. Behind everything else: what a package of the image is called
+# alike is that package.
+LIBRARY = "/opt/ds01/lib"
+
 
 def main() -> None:
     """Check each mount of /opt/ds01/mounts (`DEVICE INODE TARGET` a line), then become the server."""
@@ -16,6 +20,7 @@ def main() -> None:
         found = os.stat(target)
         if (found.st_dev, found.st_ino) != (int(device), int(inode)):
             sys.exit(f"{target} is not the directory that was checked: the server does not start.")
+    sys.path.append(LIBRARY)
     # What jupyterhub-singleuser does, without a second start of Python.
     from jupyterhub.singleuser import main as serve
 

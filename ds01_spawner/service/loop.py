@@ -16,6 +16,7 @@ from ..adapters.hub import HubClient
 from ..errors import DS01Error, HubUnavailable, RequestRefused
 from ..site import DS01
 from .images import tend_images
+from .sessions import SessionFiles
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,7 @@ class Loop:
         self._site = site
         self._hub = hub
         self._stop = stop
+        self._sessions = SessionFiles(site.core.servers, site.engine)
         self._wake = threading.Event()
         self._has_looked = threading.Event()
         self._interval = timedelta(seconds=site.service_interval_seconds)
@@ -81,6 +83,7 @@ class Loop:
             self._read_slots,
             self._ask_hub,
             self._look_at_servers,
+            self._write_sessions,
             self._prune,
         ):
             try:
@@ -121,6 +124,10 @@ class Loop:
             return
         self._servers_seen_at = time.monotonic()
         self._site.core.lifetimes.look(self._find_last_activity())
+
+    def _write_sessions(self) -> None:
+        """Let each running server show what is known of its time."""
+        self._sessions.write(datetime.now(timezone.utc))
 
     def _find_last_activity(self) -> dict[tuple[str, str], datetime] | None:
         """Return when the Hub saw each server used last, None if it cannot be asked."""

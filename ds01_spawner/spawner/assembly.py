@@ -23,7 +23,7 @@ from ..model import (
     ServerRequest,
     name_gpu,
 )
-from ..templating import template_directory
+from ..templating import SESSION_FILE, read_programs
 
 HUB_PYTHON = "/opt/ds01/hub/bin/python"
 START_PROGRAM = "/opt/ds01/start.py"
@@ -219,7 +219,8 @@ def give_identity(engine: DockerEngine, assembled: Assembled, container_id: str)
     plan = assembled.plan
     written = {
         MOUNTS_FILE: "".join(f"{one.device} {one.inode} {one.target}\n" for one in plan.mounts),
-        START_PROGRAM: (template_directory() / "start.py").read_text(encoding="utf-8"),
+        SESSION_FILE: "{}\n",
+        **read_programs(),
     }
     edited = {"/etc/passwd": identity.merge_passwd, "/etc/group": identity.merge_group}
     if plan.allow_sudo:
@@ -228,11 +229,14 @@ def give_identity(engine: DockerEngine, assembled: Assembled, container_id: str)
     found = engine.image_files(assembled.image.id, (*written, *edited))
     for path, merge in edited.items():
         written[path] = merge(found[path].decode(errors="replace"), _inside(plan.account))
-    modes = {SUDO_RULE: 0o440, "/etc/shadow": 0o600}
-    files = (
-        File(path=path, content=text.encode(), mode=modes.get(path, 0o644)) for path, text in written.items()
-    )
-    engine.put_files(container_id, tuple(files))
+    engine.put_files(container_id, tuple(_own(plan.account, path, text) for path, text in written.items()))
+
+
+def _own(account: Account, path: str, text: str) -> File:
+    """Return a file of root's, but for the one that is hers."""
+    mode = {SUDO_RULE: 0o440, "/etc/shadow": 0o600}.get(path, 0o644)
+    uid, gid = (account.uid, account.gid) if path == SESSION_FILE else (0, 0)
+    return File(path=path, content=text.encode(), mode=mode, uid=uid, gid=gid)
 
 
 def _inside(account: Account) -> Account:

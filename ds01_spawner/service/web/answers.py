@@ -119,13 +119,16 @@ def write_server(view: ServerView) -> dict[str, object]:
             "run_until": write_time(left.run_until),
             "idle_since": write_time(left.idle_since),
             "idle_until": write_time(left.idle_until),
-            "warnings": [
-                _write_notice(notice, sentence)
-                for notice, sentence in zip(left.warnings, view.warnings, strict=True)
-            ],
+            "warnings": write_warnings(view),
         },
         "may_extend": view.may_extend,
     }
+
+
+def write_warnings(view: ServerView) -> list[dict[str, object]]:
+    """Return the warnings that hold, for JSON."""
+    notices = zip(view.time_left.warnings, view.warnings, strict=True)
+    return [_write_notice(notice, sentence) for notice, sentence in notices]
 
 
 def _write_slot(slot: Slot) -> dict[str, object]:
