@@ -178,14 +178,19 @@
     constructor(app, packages, bar) {
       Object.assign(this, { packages, session: {}, skew: 0, hubHome: findHubHome(app), button: makeButton() });
       this.button.addEventListener("click", () => this.open());
-      this.warnings = new Warnings(packages.apputils.Notification, () => this.open());
-      if (bar !== null) {
-        const item = new packages.widgets.Widget({ node: document.createElement("div") });
-        item.id = NAME;
-        item.node.append(this.button);
+      const item = new packages.widgets.Widget({ node: document.createElement("div") });
+      item.id = NAME;
+      item.node.append(this.button);
+      if (bar) {
         bar.registerStatusItem(NAME, { item, align: "right", rank: 1000 });
-        setInterval(() => this.draw(), REDRAW_MS);
+      } else {
+        Object.assign(item.node.style, { display: "flex", alignItems: "center" });
+        app.shell.add(item, "top", { rank: 1000 });
       }
+      setInterval(() => this.draw(), REDRAW_MS);
+      // Notebook has neither a status bar nor a place for notifications.
+      const dialogs = { warning: () => this.open(), dismiss: () => {} };
+      this.warnings = new Warnings(bar ? packages.apputils.Notification : dialogs, () => this.open());
       const answered = (session, skew) => this.take(session, skew);
       this.poll = new Poll(packages.services, app.serviceManager.serverSettings, answered);
     }
@@ -238,7 +243,7 @@
       optional: statusbar ? [statusbar.IStatusBar] : [],
       activate: (app, bar) => {
         if (apputils && services && widgets) {
-          new Session(app, { apputils, services, widgets }, bar ?? null);
+          new Session(app, { apputils, services, widgets }, bar);
         }
       },
     };
