@@ -118,7 +118,7 @@ def explain_failure(log: Sequence[str]) -> BuildFailure:
 
     `log` is the end of what the build printed, BuildKit's own summary included.
     """
-    lines = [_read_output(line) for line in log if not _FRAME.match(line)]
+    lines = [read_output(line) for line in log if not _FRAME.match(line)]
     layer = next((_name_layer(m[1]) for m in map(_FAILED.fullmatch, reversed(lines)) if m), "")
     said = (line for line in lines if line.strip() and "layer=" not in line)
     output = list(dict.fromkeys(line for line in said if not _TRIES_ON.search(line)))
@@ -137,12 +137,12 @@ def explain_failure(log: Sequence[str]) -> BuildFailure:
 
 def waits_for_network(log: Sequence[str]) -> bool:
     """Whether the last that a build printed is that a server did not answer, or not to the end."""
-    output = [line for line in map(_read_output, log) if line.strip()]
+    output = [line for line in map(read_output, log) if line.strip()]
     trouble = rf"{_TRIES_ON.pattern}|^Err:\d+ |{_NETWORK}"
     return bool(output) and re.search(trouble, output[-1]) is not None
 
 
-def _read_output(line: str) -> str:
+def read_output(line: str) -> str:
     """Return what a step printed, without what BuildKit puts before it."""
     return _ESCAPE.sub("", _PREFIX.sub("", line)).rstrip()
 

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from ..model import BuiltImage
 
 Tell = Callable[[str], None]
-"""Takes a sentence about the progress; called from any thread."""
+"""Takes a sentence about the progress, or a line of a log; called from any thread."""
+
+OTHERS_FIRST = "Other images are being built now"
+"""So begins what one is told who waits until others are built."""
+# So many of the newest lines of a log does who comes late get.
+LOG_LINES = 200
+
+
+def _heed_not(_line: str) -> None:
+    """Take a line of the log of a build, for who only wants its steps."""
 
 
 class Build:
@@ -24,18 +34,34 @@ class Build:
         self.given_up = threading.Event()
         self.listeners: list[Tell] = []
         self._told: list[str] = []
+        self._log: deque[str] = deque(maxlen=LOG_LINES)
+        self._log_listeners: list[Tell] = []
 
-    def listen(self, tell: Tell) -> None:
-        """Add a listener."""
+    def listen(self, tell: Tell, tell_log: Tell) -> None:
+        """Add a listener, and who hears the lines of the log."""
         for sentence in self._told:
             tell(sentence)
+        for line in tuple(self._log):
+            tell_log(line)
         self.listeners.append(tell)
+        self._log_listeners.append(tell_log)
+
+    def leave(self, tell: Tell) -> None:
+        """Take away a listener, and who hears the log with it."""
+        place = self.listeners.index(tell)
+        del self.listeners[place], self._log_listeners[place]
 
     def tell(self, sentence: str) -> None:
         """Tell all that listen."""
         self._told.append(sentence)
         for tell in tuple(self.listeners):
             tell(sentence)
+
+    def tell_log(self, line: str) -> None:
+        """Pass on a line of the log."""
+        self._log.append(line)
+        for tell_log in tuple(self._log_listeners):
+            tell_log(line)
 
 
 class BuildQueue:
@@ -49,7 +75,13 @@ class BuildQueue:
         self._waiting: list[Build] = []
         self._running = 0
 
-    def join(self, key: Hashable, work: Callable[[Build], BuiltImage], tell: Tell) -> Build:
+    def join(
+        self,
+        key: Hashable,
+        work: Callable[[Build], BuiltImage],
+        tell: Tell,
+        tell_log: Tell = _heed_not,
+    ) -> Build:
         """Begin the build of `key`, or wait with the others who want it; `leave` it at the end, whichever.
 
         `work` makes it, in a thread of the pool; for one that is under way already it is not needed.
@@ -62,13 +94,13 @@ class BuildQueue:
                 build.future = self._pool.submit(self._run, build, work)
                 if self._running + len(self._waiting) > self._size:
                     build.tell(_say_place(len(self._waiting)))
-            build.listen(tell)
+            build.listen(tell, tell_log)
         return build
 
     def leave(self, build: Build, tell: Tell) -> None:
         """Wait no longer; a build that nobody waits for ends, and one that waits itself never begins."""
         with self._lock:
-            build.listeners.remove(tell)
+            build.leave(tell)
             if build.listeners:
                 return
             del self._builds[build.key]
@@ -97,5 +129,5 @@ class BuildQueue:
 
 def _say_place(place: int) -> str:
     if place == 1:
-        return "Other images are being built now; yours is the next."
-    return f"Other images are being built now; yours is number {place} of those that wait."
+        return f"{OTHERS_FIRST}; yours is the next."
+    return f"{OTHERS_FIRST}; yours is number {place} of those that wait."

@@ -12,7 +12,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from .. import image, mlc, resolution
-from ..buildlog import ProgressReader, describe_duration
+from ..buildlog import ProgressReader, describe_duration, read_output
 from ..errors import (
     BuildFailed,
     ConfigBroken,
@@ -41,6 +41,7 @@ log = logging.getLogger(__name__)
 _COMPARED = 20
 # So much of a log's end reaches a student's page.
 _SHOWN_CHARACTERS = 200_000
+_SHOWN_IN_A_LINE = 500
 
 
 class Images:
@@ -140,15 +141,20 @@ class Images:
             image.check_base(spec, probe)
             self._checks.check(_tag(spec), spec, probe, threading.Event())
 
-    def join(self, base: BaseImage, request: ServerRequest, user: str, tell: Tell) -> Build:
+    def join(
+        self, base: BaseImage, request: ServerRequest, user: str, tell: Tell, tell_log: Tell | None = None
+    ) -> Build:
         """Begin to build, or wait with the others who want the same; `leave` it at the end, whichever.
+
+        `tell_log` gets what the steps print, line by line, without what BuildKit puts before it.
 
         Its future gives the image, or raises:
             ImageFailed: the base cannot be had, cannot run the server, or a step failed.
             PackageRefused: a package does not exist, or conflicts; nothing was built.
         """
         key = find_key(base, request)
-        return self._queue.join(key, lambda build: self._make(build, base, request, user), tell)
+        log = {} if tell_log is None else {"tell_log": tell_log}
+        return self._queue.join(key, lambda build: self._make(build, base, request, user), tell, **log)
 
     def leave(self, build: Build, tell: Tell) -> None:
         """Wait no longer; a build that nobody waits for ends."""
@@ -201,6 +207,8 @@ class Images:
 
                 def read(line: str) -> None:
                     keep(line)
+                    if shown := read_output(line)[:_SHOWN_IN_A_LINE]:
+                        build.tell_log(shown)
                     step = reader.read(line)
                     if step is not None and step.state in ("started", "failed"):
                         build.tell(f"{step}{' failed' if step.state == 'failed' else ''}")

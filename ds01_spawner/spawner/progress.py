@@ -1,9 +1,26 @@
-"""What the pending page tells: the steps of one spawn, readable from the beginning by each listener."""
+"""What the waiting page tells: the steps of one spawn, readable from the beginning by each listener.
+
+An event is a dict for JSON: `progress` (percent) and `message` as JupyterHub wants them, `kind` (`step`,
+`build` for a step of the build, `queue` for a place in a queue, `log` for lines of the build's log), `step`
+(one of `metrics.SpawnStep`) and `at` (ISO 8601 in UTC). No two have the same `at`, and a later one has a
+later `at`, so that a page knows after a reconnect what it has shown. `now` is when it was sent.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections import deque
 from collections.abc import AsyncIterator
+from datetime import datetime, timedelta, timezone
+
+from ..metrics import SpawnStep
+
+STEP, BUILD, QUEUE, LOG = "step", "build", "queue", "log"
+# So many of the newest lines of a build's log are kept, and shown.
+LOG_LINES = 200
+# A build may print thousands of lines a second; they reach the page in so few batches.
+LOG_SECONDS = 0.25
 
 
 class Progress:
@@ -14,25 +31,81 @@ class Progress:
         self._events: list[dict[str, object]] = []
         self._changed = asyncio.Event()
         self._percent = 0
+        self._step = SpawnStep.IMAGE
+        self._last = datetime.min.replace(tzinfo=timezone.utc)
+        self._lines: deque[str] = deque(maxlen=LOG_LINES)
+        self._lock = threading.Lock()
 
-    def tell(self, message: str, *, percent: int | None = None) -> None:
-        """Add a message; without `percent` the bar creeps on a little, up to 60."""
-        self._loop.call_soon_threadsafe(self._add, message, percent)
+    def tell(
+        self, message: str, *, percent: int | None = None, kind: str = STEP, step: SpawnStep | None = None
+    ) -> None:
+        """Add a message; without `percent` the bar creeps on a little, up to 60.
 
-    def _add(self, message: str, percent: int | None) -> None:
+        `step` is the one that begins with it, None for the one that goes on.
+        """
+        self._loop.call_soon_threadsafe(self._add, message, percent, kind, step)
+
+    def tell_log(self, line: str) -> None:
+        """Add a line of the build's log; only the newest `LOG_LINES` are kept."""
+        with self._lock:
+            is_first = not self._lines
+            self._lines.append(line)
+        if is_first:
+            self._loop.call_soon_threadsafe(self._loop.call_later, LOG_SECONDS, self._add_log)
+
+    @property
+    def last_message(self) -> str:
+        """What was told last, but for the log; "" before anything was."""
+        told = (str(event["message"]) for event in reversed(self._events) if event["kind"] != LOG)
+        return next(told, "")
+
+    def _add(self, message: str, percent: int | None, kind: str, step: SpawnStep | None) -> None:
+        # What was printed before stands before it.
+        self._add_log()
+        self._step = step or self._step
         self._percent = max(self._percent, percent if percent is not None else min(60, self._percent + 3))
-        self._events.append({"progress": self._percent, "message": message})
+        self._append(message, kind)
+
+    def _add_log(self) -> None:
+        with self._lock:
+            lines = tuple(self._lines)
+            self._lines.clear()
+        if lines:
+            self._append("\n".join(lines), LOG)
+            self._forget_old_lines()
+
+    def _append(self, message: str, kind: str) -> None:
+        self._last = max(datetime.now(timezone.utc), self._last + timedelta(microseconds=1))
+        at = self._last.isoformat(timespec="microseconds")
+        self._events.append(
+            {
+                "progress": self._percent,
+                "message": message,
+                "kind": kind,
+                "step": self._step.value,
+                "at": at,
+            }
+        )
         self._changed.set()
         self._changed = asyncio.Event()
 
+    def _forget_old_lines(self) -> None:
+        """Drop the oldest batches of which no line would be shown any more."""
+        kept = 0
+        for event in reversed([event for event in self._events if event["kind"] == LOG]):
+            if kept >= LOG_LINES:
+                self._events.remove(event)
+            kept += str(event["message"]).count("\n") + 1
+
     async def listen(self) -> AsyncIterator[dict[str, object]]:
         """Yield all messages so far, then each new one, without end: the Hub cancels it."""
-        seen = 0
+        seen = ""
         while True:
             changed = self._changed
-            for event in self._events[seen:]:
-                # The Hub writes into what it gets.
-                yield dict(event)
-                seen += 1
-            if seen == len(self._events):
+            for event in tuple(self._events):
+                if str(event["at"]) > seen:
+                    seen = str(event["at"])
+                    # The Hub writes into what it gets.
+                    yield {**event, "now": datetime.now(timezone.utc).isoformat(timespec="microseconds")}
+            if not self._events or str(self._events[-1]["at"]) == seen:
                 await changed.wait()

@@ -63,17 +63,21 @@ class StartSteps(Waiting):
         await self._refuse_foreign(prepared)
         if self.host_network:
             self.ip, self.port = "127.0.0.1", random_port()
-        self.tell(f"Resolving {prepared.base.framework} {prepared.base.version}: {prepared.base.image}.", 5)
+        self.tell(
+            f"Resolving {prepared.base.framework} {prepared.base.version}: {prepared.base.image}.",
+            5,
+            step=SpawnStep.IMAGE,
+        )
         if prepared.base.warning:
             self.tell(prepared.base.warning)
         image = await self._ensure_image(prepared)
         self._assembled = await self._assemble(prepared, image)
-        self.tell("Reserving " + prepared.wish + ".", 70)
+        self.tell("Reserving " + prepared.wish + ".", 70, step=SpawnStep.QUEUE)
         await self._reserve(prepared)
         ip, port = await super().start()  # type: ignore[misc]
         self._last_status, self._is_held = None, False
         await self._test_devices()
-        self.tell("Your container runs; waiting for Jupyter to answer.", 90)
+        self.tell("Your container runs; waiting for Jupyter to answer.", 90, step=SpawnStep.ANSWER)
         await self._await_jupyter(ip, port)
         await self._call(self.site.core.leases.activate, self._claim.lease, self.object_id)
         self._unsettled = self._is_adopting = False
@@ -112,11 +116,11 @@ class StartSteps(Waiting):
         images = self.site.core.images
         image = await self._call(images.find, prepared.base, prepared.request)
         if image is None:
-            build = images.join(prepared.base, prepared.request, self._login, self.tell)
+            build = images.join(prepared.base, prepared.request, self._login, self.tell_build, self.tell_log)
             try:
                 image = await result_of(build.future)
             finally:
-                images.leave(build, self.tell)
+                images.leave(build, self.tell_build)
         START_IMAGES.labels("found" if image.build is None else "built").inc()
         self.tell(describe_image(image), 65)
         # Not waited for: a ledger that others keep busy has to be waited for at the lease soon enough.
@@ -215,7 +219,7 @@ class StartSteps(Waiting):
         lease, engine = self._claim.lease, self.site.engine
         if self._claim.container is not None:
             raise ServerEnded("Your held container went while it was started. Please start again.")
-        self.tell("Creating your container.", 75)
+        self.tell("Creating your container.", 75, step=SpawnStep.CREATE)
         self._reach_hub()
         arguments = assembly.create_arguments(
             self._assembled,
@@ -245,7 +249,7 @@ class StartSteps(Waiting):
     async def start_object(self) -> None:
         """Start it, after her directories were opened once more: they may have been swapped."""
         assert self._prepared is not None
-        self.tell("Starting your container.", 85)
+        self.tell("Starting your container.", 85, step=SpawnStep.START)
         await self._call(assembly.recheck_mounts, self.site.core.offers, self._prepared)
         await super().start_object()  # type: ignore[misc]
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
+from ..core.builds import OTHERS_FIRST
 from ..core.leases import Claim, Place, Start
 from ..errors import SiteBroken, WaitedTooLong
 from ..metrics import SpawnStep, timed, timing_wait
 from .options import StudentOptions
+from .progress import BUILD, QUEUE, STEP
 
 # How often a spawn that waits looks whether anything changed, and how often it asks although nothing did.
 LOOK_SECONDS, ASK_SECONDS = 1.0, 15.0
@@ -18,10 +20,27 @@ GIVEN_UP = "the start was given up"
 class Waiting(StudentOptions):
     """The part of the spawner that waits; a mixin of a Spawner."""
 
-    def tell(self, message: str, percent: int | None = None) -> None:
-        """Add a line to the pending page; from any thread."""
+    def tell(
+        self, message: str, percent: int | None = None, *, kind: str = STEP, step: SpawnStep | None = None
+    ) -> None:
+        """Add a line to the waiting page, as `Progress.tell` says; from any thread."""
         if self._progress is not None:
-            self._progress.tell(message, percent=percent)
+            self._progress.tell(message, percent=percent, kind=kind, step=step)
+
+    def tell_build(self, sentence: str) -> None:
+        """Add what a build says of itself; from any thread."""
+        kind = BUILD if sentence.startswith("[") else QUEUE if sentence.startswith(OTHERS_FIRST) else STEP
+        self.tell(sentence, kind=kind)
+
+    def tell_log(self, line: str) -> None:
+        """Add a line of the build's log; from any thread."""
+        if self._progress is not None:
+            self._progress.tell_log(line)
+
+    @property
+    def last_message(self) -> str:
+        """What the waiting page said last, for a browser without scripts."""
+        return self._progress.last_message if self._progress is not None else ""
 
     @timed(SpawnStep.QUEUE)
     async def _wait_for_claim(self, start: Start) -> Claim:
@@ -52,7 +71,7 @@ class Waiting(StudentOptions):
         while True:
             words = describe(place)
             if words != told:
-                self.tell(words)
+                self.tell(words, kind=QUEUE)
                 told = words
             if loop.time() > deadline:
                 raise WaitedTooLong(
