@@ -10,6 +10,16 @@ from .activity import judge
 from .demand import is_high, measure_demand
 from .extension import extend
 from .review import review
-from .wording import describe, may_extend
+from .wording import describe, may_extend, show_span, show_time
 
-__all__ = ["describe", "extend", "is_high", "judge", "may_extend", "measure_demand", "review"]
+__all__ = [
+    "describe",
+    "extend",
+    "is_high",
+    "judge",
+    "may_extend",
+    "measure_demand",
+    "review",
+    "show_span",
+    "show_time",
+]

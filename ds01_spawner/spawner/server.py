@@ -21,6 +21,7 @@ from .. import mlc
 from ..errors import DS01Error, EngineUnavailable
 from ..model import Lease, LeaseState
 from ..site import DS01
+from .home import HomePage
 from .progress import Progress
 from .refusal import SpawnRefused
 from .starting import StartSteps
@@ -51,7 +52,7 @@ def check_times(start_timeout: int, http_timeout: int, site: DS01) -> Iterator[s
         )
 
 
-class DS01Spawner(StartSteps, DockerSpawner):  # type: ignore[misc]
+class DS01Spawner(StartSteps, HomePage, DockerSpawner):  # type: ignore[misc]
     """A DockerSpawner whose servers hold a lease, run a layered image, and open with `mlc-open`."""
 
     # A container outlives a stop until we remove it: Docker's AutoRemove would let `mlc stop` delete it.
