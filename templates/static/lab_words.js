@@ -38,15 +38,18 @@ window.ds01.words = (function () {
     return hours < 48 ? `${hours} h ${minutes % 60} min` : `${Math.floor(hours / 24)} days`;
   }
 
+  // A line breaks before a bracket, not within a time.
+  const tie = (words) => words.replaceAll(" ", "\u00a0");
+
   function writeMoment(element) {
     const at = new Date(element.dataset.at);
     const isToday = at.toDateString() === new Date().toDateString();
     const day = isToday ? {} : { day: "numeric", month: "short" };
     const words = at.toLocaleString([], { ...day, hour: "2-digit", minute: "2-digit" });
     const seconds = (Date.now() - at) / 1000;
-    if (element.dataset.field === "since") return `${words} (${writeSpan(Math.max(0, seconds))})`;
-    if (element.dataset.field === "until" && seconds < 0) return `${words} (${writeSpan(-seconds)} left)`;
-    return words;
+    if (element.dataset.field === "since") return `${tie(words)} (${tie(writeSpan(Math.max(0, seconds)))})`;
+    if (element.dataset.field === "until" && seconds < 0) return `${tie(words)} (${tie(writeSpan(-seconds))}\u00a0left)`;
+    return tie(words);
   }
 
   return { nameProfile, nameGpu, nameSlot, writeMemory, writeUse, writeSummary, writeMoment };
