@@ -82,6 +82,17 @@ def test_users_and_servers_of_all_pages_are_given(hub: Hub, client: HubClient) -
         assert servers_of(client, zoe) == {HubServer(user=zoe.name, server="", ready=True)}
 
 
+def test_a_server_is_stopped_and_what_is_not_there_needs_no_stop(hub: Hub, client: HubClient) -> None:
+    with signed_in(hub) as student:
+        student.start()
+        with pytest.raises(HubUnavailable):
+            open_client(hub, BLIND_TOKEN).stop(student.name, "")
+        assert client.stop(student.name, "")
+        student.wait_gone()
+        assert not client.stop(student.name, "nothing")
+        assert not client.stop("nobody", "")
+
+
 def test_it_is_told_when_a_server_was_used_last(hub: Hub, client: HubClient) -> None:
     with signed_in(hub) as student:
         student.start()

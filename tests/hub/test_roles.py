@@ -49,6 +49,10 @@ REQUESTS: dict[str, tuple[str, str, object]] = {
     "a slot out of use": ("POST", "api/slots/0:0/drain", NO_REASON),
     "a slot in use": ("POST", "api/slots/0:0/undrain", NO_REASON),
     "an end by GET": ("GET", "api/leases/{ada}/stop", None),
+    "her form": ("GET", "api/availability", None),
+    "ada's form": ("GET", "api/availability?user=ada", None),
+    "its choices": ("POST", "api/preview?user=ada", None),
+    "its Dockerfile": ("POST", "api/dockerfile?user=ada", None),
     "metrics": ("GET", "metrics", None),
     "health": ("GET", "api/health", None),
     "no such address": ("GET", "api", None),
@@ -75,6 +79,10 @@ an end of nothing 403    403 403 404     403       403       403      403       
 a slot out of use 403    403 403 400     403       403       403      403        403      403    403   403
 a slot in use     403    403 403 400     403       403       403      403        403      403    403   403
 an end by GET     405    405 405 405     405       405       405      405        405      405    405   405
+her form          403    200 200 200     403       403       403      400        400      400    400   400
+ada's form        403    200 403 200     403       403       403      403        403      403    200   200
+its choices       403    200 403 200     403       403       403      403        403      403    200   200
+its Dockerfile    403    200 403 200     403       403       403      403        403      403    200   200
 metrics           403    403 403 200     403       403       403      200        403      403    403   403
 health            200    200 200 200     200       200       200      200        200      200    200   200
 no such address   404    404 404 404     404       404       404      404        404      404    404   404
