@@ -308,6 +308,33 @@ def test_files_go_into_a_created_container_with_their_modes(
     assert client.logs(container_id).strip() == b"640 0 0"
 
 
+def test_a_file_in_a_running_container_is_written_as_its_user_and_never_as_root(
+    engine: DockerEngine, client: docker.APIClient, create: Callable[..., str]
+) -> None:
+    container_id = create(user="1234:1234")
+    hers = File(path="/opt/ds01/hers", content=b"{}", uid=1234, gid=1234)
+    engine.put_files(container_id, (hers, File(path="/opt/ds01/roots", content=b"root's")))
+    client.start(container_id)
+    hostile = '"$(id)" `id` \'; id; %s \\n'
+    engine.write_as_user(container_id, "/opt/ds01/hers", hostile)
+    engine.write_as_user(container_id, "/opt/ds01/roots", "hers")
+    assert read(client, container_id, "/opt/ds01/hers").decode() == f"{hostile}\n"
+    assert read(client, container_id, "/opt/ds01/roots") == b"root's"
+
+
+def test_writing_into_a_container_that_cannot_says_so_and_into_one_that_went_does_not(
+    engine: DockerEngine, client: docker.APIClient, create: Callable[..., str]
+) -> None:
+    container_id = create()
+    client.start(container_id)
+    client.pause(container_id)
+    with pytest.raises(EngineUnavailable):
+        engine.write_as_user(container_id, "/tmp/mark", "hers")
+    client.unpause(container_id)
+    client.remove_container(container_id, force=True)
+    engine.write_as_user(container_id, "/tmp/mark", "hers")
+
+
 class TestFilesOfAnImage:
     """They are read, and later written, as root: no symlink of a student's image may lead elsewhere."""
 
