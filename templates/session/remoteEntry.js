@@ -138,7 +138,8 @@
     }
     if (hubHome) {
       const link = document.createElement("a");
-      Object.assign(link, { href: hubHome, target: "_blank", rel: "noopener", textContent: "Your servers in the Hub" });
+      Object.assign(link, { href: hubHome, target: "_blank", rel: "noopener" });
+      link.textContent = "Your servers in the Hub";
       link.style.textDecoration = "underline";
       body.append(link);
     }
