@@ -43,7 +43,8 @@ class Progress:
 
         `step` is the one that begins with it, None for the one that goes on.
         """
-        self._loop.call_soon_threadsafe(self._add, message, percent, kind, step)
+        # What was printed before stands before it, what is printed after it behind it.
+        self._loop.call_soon_threadsafe(self._add, self._take_lines(), message, percent, kind, step)
 
     def tell_log(self, line: str) -> None:
         """Add a line of the build's log; only the newest `LOG_LINES` are kept."""
@@ -51,7 +52,7 @@ class Progress:
             is_first = not self._lines
             self._lines.append(line)
         if is_first:
-            self._loop.call_soon_threadsafe(self._loop.call_later, LOG_SECONDS, self._add_log)
+            self._loop.call_soon_threadsafe(self._loop.call_later, LOG_SECONDS, self._add_waiting_lines)
 
     @property
     def last_message(self) -> str:
@@ -59,17 +60,24 @@ class Progress:
         told = (str(event["message"]) for event in reversed(self._events) if event["kind"] != LOG)
         return next(told, "")
 
-    def _add(self, message: str, percent: int | None, kind: str, step: SpawnStep | None) -> None:
-        # What was printed before stands before it.
-        self._add_log()
+    def _take_lines(self) -> tuple[str, ...]:
+        with self._lock:
+            lines = tuple(self._lines)
+            self._lines.clear()
+        return lines
+
+    def _add(
+        self, lines: tuple[str, ...], message: str, percent: int | None, kind: str, step: SpawnStep | None
+    ) -> None:
+        self._add_log(lines)
         self._step = step or self._step
         self._percent = max(self._percent, percent if percent is not None else min(60, self._percent + 3))
         self._append(message, kind)
 
-    def _add_log(self) -> None:
-        with self._lock:
-            lines = tuple(self._lines)
-            self._lines.clear()
+    def _add_waiting_lines(self) -> None:
+        self._add_log(self._take_lines())
+
+    def _add_log(self, lines: tuple[str, ...]) -> None:
         if lines:
             self._append("\n".join(lines), LOG)
             self._forget_old_lines()
