@@ -54,8 +54,8 @@
     running.step = { node: find("took", item), since: at };
   }
 
-  function addBuildStep(item, message, at) {
-    const list = find("build", item);
+  function addBuildStep(message, at) {
+    const list = find("build");
     const before = list.lastElementChild;
     if (before && message === `${before.firstElementChild.textContent} failed`) {
       setText(before.firstElementChild, message);
@@ -99,7 +99,7 @@
     if (event.kind === "queue") {
       setText(queue, event.message);
     } else if (event.kind === "build") {
-      addBuildStep(item, event.message, at);
+      addBuildStep(event.message, at);
     } else {
       end("build", at);
       const message = find("message", item);
