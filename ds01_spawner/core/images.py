@@ -146,7 +146,7 @@ class Images:
     ) -> Build:
         """Begin to build, or wait with the others who want the same; `leave` it at the end, whichever.
 
-        `tell_log` gets what the steps print, line by line, without what BuildKit puts before it.
+        `tell_log` gets what the steps print, line by line, under their names.
 
         Its future gives the image, or raises:
             ImageFailed: the base cannot be had, cannot run the server, or a step failed.
@@ -207,9 +207,11 @@ class Images:
 
                 def read(line: str) -> None:
                     keep(line)
-                    if shown := read_output(line)[:_SHOWN_IN_A_LINE]:
-                        build.tell_log(shown)
                     step = reader.read(line)
+                    # The command of a step is long, and of no use to who waits for it.
+                    has_begun = step is not None and step.state == "started"
+                    if shown := str(step) if has_begun else read_output(line)[:_SHOWN_IN_A_LINE]:
+                        build.tell_log(shown)
                     if step is not None and step.state in ("started", "failed"):
                         build.tell(f"{step}{' failed' if step.state == 'failed' else ''}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from threading import Event
 
-from ds01_spawner.core.builds import Build, BuildQueue
+from ds01_spawner.core.builds import LOG_LINES, Build, BuildQueue
 from ds01_spawner.model import BuiltImage
 
 SECONDS = 30
@@ -86,3 +86,29 @@ def test_after_a_build_was_given_up_the_next_who_asks_gets_one_of_her_own() -> N
     wanted.may_end.set()
     assert queue.join("content", wanted, tell).future.result(SECONDS) == IMAGE
     given_up.may_end.set()
+
+
+def test_the_log_of_a_build_is_told_to_all_who_wait_and_its_newest_lines_to_who_comes_late() -> None:
+    queue, work = BuildQueue(1), Work()
+    ada, bob = list[str](), list[str]()
+    steps = list[str]().append
+    build = queue.join("content", work, steps, ada.append)
+    for number in range(LOG_LINES + 10):
+        build.tell_log(f"line {number}")
+    queue.join("content", work, steps, bob.append)
+    build.tell_log("the last")
+    assert ada == [*(f"line {number}" for number in range(LOG_LINES + 10)), "the last"]
+    assert bob == [*(f"line {number}" for number in range(10, LOG_LINES + 10)), "the last"]
+    work.may_end.set()
+
+
+def test_who_left_hears_no_more_of_the_log() -> None:
+    queue, work = BuildQueue(1), Work()
+    ada, bob = list[str](), list[str]()
+    tell, tell_bob = list[str]().append, list[str]().append
+    build = queue.join("content", work, tell, ada.append)
+    queue.join("content", work, tell_bob, bob.append)
+    queue.leave(build, tell)
+    build.tell_log("a line")
+    assert (ada, bob) == ([], ["a line"])
+    work.may_end.set()
