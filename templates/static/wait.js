@@ -117,7 +117,7 @@
     const item = steps.find((one) => one.dataset.state === "now");
     if (item) setState(item, "failed");
     root.querySelector(".progress-bar").classList.add("bg-danger");
-    find("queue").hidden = true;
+    for (const name of ["queue", "hint"]) find(name).hidden = true;
     find("cancel").hidden = true;
     root.querySelector("h1").textContent = "The start failed";
     setText(find("now"), "");

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import html
-import json
+import itertools
 import re
+from collections.abc import Iterator
+
+import pytest
 
 from .hub import Hub
+from .obstacles import Gate, base_that_builds_slowly, gate_at
 from .student import Student, read_text
 from .test_builds import DOES_NOT_COMPILE
+from .waiting import wait_for
 
 EVIL = "<script>alert('hi')</script>\"'{{7*7}}"
 
@@ -48,19 +53,18 @@ def test_home_is_whole_without_a_script(hub: Hub, student: Student) -> None:
     assert 'href="/services/ds01/"' in page
 
 
-def test_while_the_ledger_is_away_home_says_so_and_shows_what_the_hub_knows(
+def test_while_a_file_of_the_site_cannot_be_read_home_says_so_and_shows_what_the_hub_knows(
     hub: Hub, student: Student
 ) -> None:
     student.start({"profile": "small"})
-    hidden = hub.ledger_file.with_suffix(".away")
-    hub.ledger_file.rename(hidden)
-    hub.ledger_file.mkdir()
+    limits = hub.lab.limits.read_text()
+    hub.lab.limits.write_text("defaults: [")
     try:
         page = student.page("/hub/home")
     finally:
-        hub.ledger_file.rmdir()
-        hidden.rename(hub.ledger_file)
+        hub.lab.limits.write_text(limits)
     assert page.status_code == 200
+    assert "cannot be shown meanwhile" in read_text(page.text)
     assert "Running" in read_text(find_card(page.text))
 
 
@@ -71,14 +75,12 @@ def test_names_that_are_markup_are_shown_as_text(student: Student) -> None:
     assert EVIL in html.unescape(find_card(page, "thesis"))
 
 
-def test_packages_and_log_lines_that_are_markup_are_shown_as_text(student: Student) -> None:
+def test_a_failed_build_is_explained_and_packages_and_log_lines_that_are_markup_are_text(
+    student: Student,
+) -> None:
     answer = student.ask_start({"packages": [DOES_NOT_COMPILE], "requirements": f"# {EVIL}\nsix"}, "thesis")
-    assert answer.status_code in (201, 202)
-    page = student.page(f"/hub/spawn-pending/{student.name}/thesis").text
-    assert "thesis is starting" in read_text(page)
-    assert '<noscript><meta http-equiv="refresh" content="5"></noscript>' in page
-    events = list(student.watch("thesis"))
-    assert events[-1].get("failed")
+    student.read_refusal(answer, "thesis")
+    events = wait_for(lambda: list(student.watch("thesis")), "the start has failed")
     assert "<script" not in events[-1]["html_message"]
     student.wait_gone("thesis")
     failed = student.page(f"/hub/spawn-pending/{student.name}/thesis").text
@@ -90,31 +92,45 @@ def test_packages_and_log_lines_that_are_markup_are_shown_as_text(student: Stude
     assert DOES_NOT_COMPILE in student.form("thesis").text
 
 
-def test_each_event_is_dated_and_says_its_step_and_a_reconnect_tells_the_same(student: Student) -> None:
-    student.ask_start({"packages": [DOES_NOT_COMPILE]})
-    first = []
-    for event in student.watch():
-        first.append(event)
-        if event.get("kind") == "log":
-            break
-    second = list(student.watch())
-    dated = [event for event in second if "at" in event]
-    assert [event["at"] for event in dated] == sorted({event["at"] for event in dated})
-    assert [event["at"] for event in first if "at" in event] == [
-        event["at"] for event in dated if event["at"] <= first[-1]["at"]
-    ]
+@pytest.fixture
+def slow(hub: Hub) -> Iterator[tuple[Gate, str]]:
+    """A base image whose builds wait at a gate, and the gate."""
+    with gate_at(hub.gateway) as gate, base_that_builds_slowly(hub.docker, hub.lab.base.image, gate) as base:
+        yield gate, base
+
+
+def test_each_event_is_dated_and_says_its_step_and_a_reconnect_tells_the_same(
+    student: Student, slow: tuple[Gate, str]
+) -> None:
+    gate, base = slow
+    student.ask_start({"profile": "base", "base_image": base}, "thesis")
+    gate.wait_until_reached()
+    first = list(itertools.takewhile(lambda event: event.get("kind") != "build", student.watch("thesis")))
+    gate.decide(open=False)
+    dated = [event for event in student.watch("thesis") if "at" in event]
+    moments = [event["at"] for event in dated]
+    assert moments == sorted(set(moments))
+    before = [event["at"] for event in first if "at" in event]
+    assert before == moments[: len(before)]
     assert {"step", "build", "log"} <= {event["kind"] for event in dated}
     assert {event["step"] for event in dated} == {"image"}
-    assert all(json.dumps(event) for event in dated)
 
 
-def test_a_named_server_that_starts_is_given_up_from_its_page(hub: Hub, student: Student) -> None:
-    student.ask_start({"packages": [DOES_NOT_COMPILE]}, "thesis")
+def test_the_page_of_a_named_server_names_what_its_cancel_ends_and_shows_what_was_told_last(
+    hub: Hub, student: Student, slow: tuple[Gate, str]
+) -> None:
+    gate, base = slow
+    student.ask_start({"profile": "base", "base_image": base}, "thesis")
+    gate.wait_until_reached()
     page = student.page(f"/hub/spawn-pending/{student.name}/thesis").text
+    assert f'data-user="{student.name}"' in page
     assert 'data-server="thesis"' in page
+    assert re.search(r'<p class="alert alert-info">[^<]+</p>', page)
+    assert '<noscript><meta http-equiv="refresh" content="5"></noscript>' in page
     assert student.ask_stop("thesis").status_code in (202, 204)
+    gate.decide(open=False)
     student.wait_gone("thesis")
-    assert hub.traces(student.person) == {}
+    wait_for(lambda: not hub.traces(student.person), "nothing is left")
 
 
 def test_a_server_that_does_not_run_leads_to_its_form(student: Student) -> None:
