@@ -139,9 +139,11 @@
     if (event.progress !== undefined) setProgress(event.progress);
     if (event.ready || event.failed) {
       source.close();
+      // What is being given up is called ready by the Hub for a moment.
+      if (find("cancel").disabled) return;
       // The Hub leads on from here to the server.
       if (event.ready) location.reload();
-      else if (!find("cancel").disabled) fail(event);
+      else fail(event);
       return;
     }
     // After a reconnect all comes once more, from the beginning.

@@ -112,9 +112,10 @@ def test_home_shows_what_each_server_has_and_gives_more_time(
     hub: Hub, student: Student, visit: Visit
 ) -> None:
     hub.lab.set_limits(student.person, max_runtime="3h")
+    # Who signs in while her server runs is led to it.
+    visitor = visit(hub, student.person)
     student.start({"profile": "small"})
     student.start({"profile": "cpu"}, "thesis")
-    visitor = visit(hub, student.person)
     page = visitor.go("/hub/home")
     mine = page.locator(".ds01-server[data-server='']")
     expect(mine).to_contain_text("Running")
