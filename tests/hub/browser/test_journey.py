@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 from playwright.sync_api import expect
 
-from ..hub import ADMIN, Hub
+from ..hub import Hub
 from ..student import Student
-from .conftest import PHONE, Visit
+from .conftest import Visit
 
 NewStudent = Callable[[], Student]
 
@@ -68,26 +68,3 @@ def test_of_two_who_want_the_last_slice_one_gets_it_and_the_other_reads_why(
     expect(loser.page.locator("body")).to_contain_text(told)
     loser.shoot("race-lost")
     assert [lease.user for lease in hub.leases() if lease.slots == hub.lab.slots("2g.20gb")] == [winner.name]
-
-
-def test_the_lab_page_shows_a_student_what_is_hers_and_an_admin_whose_all_is(
-    hub: Hub, newcomer: NewStudent, visit: Visit
-) -> None:
-    mine, theirs = newcomer(), newcomer()
-    mine.start({"profile": "small"})
-    theirs.start({"profile": "large"})
-    teacher = hub.lab.enrol(ADMIN)
-    for viewport, suffix in ((None, ""), (PHONE, "-phone")):
-        options = {"viewport": viewport} if viewport else {}
-        reader, admin = visit(hub, mine.person, **options), visit(hub, teacher, **options)
-        for visitor in (reader, admin):
-            visitor.go("/services/ds01/")
-            expect(visitor.page.get_by_role("heading", name="GPUs of the lab")).to_be_visible()
-        expect(reader.page.locator("#mine")).to_be_visible()
-        assert theirs.name not in reader.page.inner_text("body")
-        expect(admin.page.locator("body")).to_contain_text(theirs.name)
-        expect(admin.page.locator("body")).to_contain_text(mine.name)
-        reader.shoot(f"lab-page-student{suffix}")
-        admin.shoot(f"lab-page-admin{suffix}")
-    theirs.stop()
-    expect(admin.page.locator("#gpus")).not_to_contain_text(theirs.name, timeout=10_000)
