@@ -17,7 +17,7 @@ DOES_NOT_COMPILE = "pycrypto==2.6.1"
 def find_refusal(page: str, field: str) -> str:
     """Return what a page says beside a field, "" for nothing."""
     match = re.search(
-        rf'<div class="invalid-feedback" id="ds01-{field}-refusal">(.*?)</div>', page, re.DOTALL
+        rf'<div class="invalid-feedback[^"]*" id="ds01-{field}-refusal">(.*?)</div>', page, re.DOTALL
     )
     return html.unescape(match[1]) if match else ""
 
