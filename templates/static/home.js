@@ -11,6 +11,7 @@
   // A server that is not listed yet may have been started a moment ago.
   const isPassing = (state) => state === "starting" || state === "stopping";
   let listed = [];
+  let known = null;
   let askNews = null;
 
   function setText(node, text) {
@@ -91,9 +92,11 @@
   }
 
   function showNews(news) {
-    const known = new Set(cards.map((card) => card.dataset.server));
-    // Somebody added one elsewhere: only the Hub knows what it is called.
-    if (news.servers.some((server) => !known.has(server.server))) location.reload();
+    const names = news.servers.map((server) => server.server);
+    // One that was added elsewhere has a card once the page is loaded anew. What has a lease and is none of the
+    // Hub's from the beginning never gets one.
+    if (known && names.some((name) => !known.has(name))) location.reload();
+    known = new Set([...cards.map((card) => card.dataset.server), ...names]);
     listed = news.servers;
     showAll();
   }
@@ -105,6 +108,20 @@
       headers: { "X-XSRFToken": window.jhdata.xsrf_token, "Content-Type": "application/json" },
       body: body && JSON.stringify(body),
     });
+  }
+
+  // A start that has no lease yet is known to the Hub alone.
+  async function checkStarts() {
+    const early = cards.filter(
+      (card) => card.isConnected && card.dataset.state === "starting" && !listed.some((server) => server.server === card.dataset.server),
+    );
+    if (!early.length || document.hidden) return;
+    const answer = await fetch(`${base}api/users/${encodeURIComponent(user)}`, {
+      headers: { "X-XSRFToken": window.jhdata.xsrf_token },
+    }).catch(() => null);
+    if (!answer || !answer.ok) return;
+    const { servers } = await answer.json();
+    if (early.some((card) => !servers[card.dataset.server]?.pending)) location.reload();
   }
 
   async function readRefusal(answer) {
@@ -202,6 +219,7 @@
     });
   }
 
+  setInterval(checkStarts, 10_000);
   if (newsUrl) {
     askNews = window.ds01.poll(`${newsUrl}api/servers`, {
       headers: { Authorization: `token ${newsToken}` },
