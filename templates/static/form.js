@@ -167,7 +167,23 @@
     both.after(framework, versionLabel, version);
   }
 
+  // To look packages up takes seconds, in which the page must not look as if nothing happened.
+  function followStart() {
+    const button = form.querySelector("button[type=submit]");
+    const words = button.textContent;
+    form.addEventListener("submit", () => {
+      button.disabled = true;
+      button.textContent = "Starting: looking at your choices…";
+    });
+    // Back from the next page, which the browser may show as it was left.
+    window.addEventListener("pageshow", () => {
+      button.disabled = false;
+      button.textContent = words;
+    });
+  }
+
   splitFrameworks();
+  followStart();
   for (const name of ["packages", "system_packages"]) {
     const area = form.querySelector(`#ds01-${name}`);
     if (area) window.ds01.showChips(area);

