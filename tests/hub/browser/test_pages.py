@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -11,6 +10,7 @@ from playwright.sync_api import expect
 
 from ..conftest import OpenHub, signed_in
 from ..hub import Hub
+from ..obstacles import base_that_builds_slowly, gate_at
 from ..student import Student
 from ..test_builds import DOES_NOT_COMPILE
 from .conftest import PHONE, Visit, Visitor
@@ -54,20 +54,22 @@ def look(visitor: Visitor, name: str) -> None:
 def test_who_waits_sees_the_steps_of_the_build_and_what_it_prints_and_is_led_on(
     hub: Hub, student: Student, visit: Visit
 ) -> None:
-    before = hub.built_images()
-    # The marker makes the content new, so that this is built now, whatever was built before.
-    marker = f'six; python_version < "3.{100 + secrets.randbelow(10**6)}"'
-    student.ask_start({"profile": "small", "packages": [marker, "tabulate", "cowsay", "attrs"]})
-    visitor = visit(hub, student.person)
-    page = visitor.go(pending_page(student))
-    expect(page.locator("[data-step=image]")).to_have_attribute("data-state", "now")
-    expect(page.locator("[data-ds01=build]")).to_contain_text("Installing your packages")
-    page.get_by_text("What the build prints").click()
-    look(visitor, "waiting")
-    page.wait_for_url(f"**/user/{student.name}/**")
-    student.stop()
-    for image in hub.built_images() - before:
-        hub.docker.remove_image(image, force=True)
+    with gate_at(hub.gateway) as gate, base_that_builds_slowly(hub.docker, hub.lab.base.image, gate) as base:
+        before = hub.built_images()
+        student.ask_start({"profile": "base", "base_image": base})
+        visitor = visit(hub, student.person)
+        page = visitor.go(pending_page(student))
+        gate.wait_until_reached()
+        expect(page.locator("[data-step=image]")).to_have_attribute("data-state", "now")
+        expect(page.locator("[data-ds01=build]")).to_contain_text("Installing the notebook server")
+        page.get_by_text("What the build prints").click()
+        look(visitor, "waiting")
+        gate.decide(open=True)
+        # The notebook server has to be installed on this base first.
+        page.wait_for_url(f"**/user/{student.name}/**", timeout=240_000)
+        student.stop()
+        for image in hub.built_images() - before:
+            hub.docker.remove_image(image, force=True)
 
 
 def test_a_place_in_the_queue_stands_out_and_can_be_given_up(
