@@ -484,7 +484,7 @@ class DS01(LoggingConfigurable):
         store = self._image_store(ledger, images, offers)
         return Core(
             offers=offers,
-            prospects=Prospects(ledger=ledger, offers=offers, leases=leases, queues=self.queue_limit > 0),
+            prospects=Prospects(ledger=ledger, leases=leases, queues=self.queue_limit > 0),
             images=images,
             image_store=store,
             previews=Previews(images=images, engine=self.engine),

@@ -12,6 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from .. import allocator, catalog, limits
+from ..allocator import PoolView
 from ..errors import (
     DS01Error,
     InventoryUnavailable,
@@ -55,7 +56,8 @@ class Offer:
     """All that the options form shows of one moment for one person.
 
     `gpu_problem` is "" or the sentence that says why no GPU can be had at all; `notices` are sentences
-    about what happened to her servers without her doing.
+    about what happened to her servers without her doing. `view` is what it rests on, None where the GPUs
+    could not be offered.
     """
 
     availability: tuple[Availability, ...]
@@ -66,6 +68,7 @@ class Offer:
     simulated: bool
     gpu_problem: str
     notices: tuple[str, ...]
+    view: PoolView | None = None
 
 
 class Offers:
@@ -168,14 +171,15 @@ class Offers:
         """Return what there is for the user now; broken GPUs cost their own section, not the form."""
         read = cache(self.inventory)
         allowed = self.limits_for(user, hub_groups)
-        gpu_problem, simulated = "", False
+        gpu_problem, simulated, view = "", False, None
         availability: tuple[Availability, ...] = ()
         try:
             inventory = read()
             simulated = inventory.simulated
             now = self._now()
             runs_until = None if allowed.max_runtime is None else now + allowed.max_runtime
-            barred = allocator.barred_for(self._ledger.view(user), user, now, runs_until)
+            view = self._ledger.view(user)
+            barred = allocator.barred_for(view, user, now, runs_until)
             availability = allocator.availability(inventory.slots, barred)
         except DS01Error as exc:
             log.error("no GPU can be offered: %s", exc.detail or exc)
@@ -193,6 +197,7 @@ class Offers:
             simulated=simulated,
             gpu_problem=gpu_problem,
             notices=self._find_notices(user),
+            view=view,
         )
 
     def _find_notices(self, user: str) -> tuple[str, ...]:

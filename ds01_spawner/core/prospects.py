@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from .. import allocator
 from ..allocator import PoolView
-from ..errors import DS01Error, InventoryUnavailable, NothingFree
+from ..errors import DS01Error, NothingFree
 from ..model import NO_GPU, Availability, GpuWish, Holdings, Limits, Prospect
 from .leases import Leases
-from .offers import Offers, sum_up
+from .offers import Offer, sum_up
 
 if TYPE_CHECKING:
     from ..adapters.ledger import Ledger
@@ -35,9 +35,8 @@ class _Person:
 class Prospects:
     """Judges what somebody may wish for; `queues` is whether a start may wait for a slot at all."""
 
-    def __init__(self, *, ledger: Ledger, offers: Offers, leases: Leases, queues: bool) -> None:
+    def __init__(self, *, ledger: Ledger, leases: Leases, queues: bool) -> None:
         self._ledger = ledger
-        self._offers = offers
         self._leases = leases
         self._queues = queues
 
@@ -51,31 +50,29 @@ class Prospects:
     def judge(
         self,
         user: str,
-        hub_groups: Iterable[str],
         server: str,
         wishes: Iterable[Wish],
         *,
-        availability: tuple[Availability, ...],
+        offer: Offer,
     ) -> Mapping[Wish, Prospect]:
         """Return what each wish would meet, as a start of `server`; what that still holds does not count.
 
-        `availability` is what the offer for the same person says.
+        `offer` is what there is for the same person now.
 
         Raises:
             LedgerUnavailable, LimitsBroken: nothing can be said.
         """
         person = _Person(
             user=user,
-            limits=self._offers.limits_for(user, hub_groups),
-            view=self._read_view(user, server),
-            availability=availability,
+            limits=offer.limits,
+            view=self._find_view(user, server, offer),
+            availability=offer.availability,
         )
-        problem = self._find_problem()
         known: dict[Wish, Prospect] = {}
 
         def judge_one(wish: Wish) -> Prospect:
             if wish not in known:
-                known[wish] = self._judge(person, wish, problem)
+                known[wish] = self._judge(person, wish, offer.gpu_problem)
             return known[wish]
 
         return {wish: self._with_instead(judge_one(wish), person, judge_one) for wish in set(wishes)}
@@ -84,22 +81,15 @@ class Prospects:
         """Return what her other servers hold."""
         return sum_up([lease for lease in self._ledger.live_leases(user) if lease.server != server])
 
-    def _read_view(self, user: str, server: str) -> PoolView:
-        view, leases = self._ledger.view(user), self._ledger.live_leases(user)
+    def _find_view(self, user: str, server: str, offer: Offer) -> PoolView:
+        view, leases = offer.view or self._ledger.view(user), self._ledger.live_leases(user)
         own = {slot for lease in leases if lease.server == server for slot in lease.slots}
         return replace(view, taken=view.taken - own, holdings=self.holdings_beside(user, server))
 
-    def _find_problem(self) -> InventoryUnavailable | None:
-        try:
-            self._offers.inventory()
-        except InventoryUnavailable as exc:
-            return exc
-        return None
-
-    def _judge(self, person: _Person, wish: Wish, problem: InventoryUnavailable | None) -> Prospect:
+    def _judge(self, person: _Person, wish: Wish, problem: str) -> Prospect:
         profile, count = wish
-        if count and problem is not None:
-            return Prospect(profile=profile, count=count, why=str(problem))
+        if count and problem:
+            return Prospect(profile=profile, count=count, why=problem)
         gpus = self._make_wish(person, wish)
         try:
             self._leases.decider(gpus, person.limits, _NEW)(person.view)

@@ -110,14 +110,8 @@ class StudentOptions(ServerSettings, PooledCalls, PageNews):
             await self._call(core.offers.account, self._login)
             # As the service keeps it: to ask Docker about each container would take long in a big lab.
             offer = await self._call(core.offers.offer, self._login, self.group_names)
-            prospects = await self._call(
-                core.prospects.judge,
-                self._login,
-                self.group_names,
-                shown.name,
-                {form.wish_of(profile, self._defaults()) for profile in profiles},
-                availability=offer.availability,
-            )
+            wishes = {form.wish_of(profile, self._defaults()) for profile in profiles}
+            prospects = await self._call(core.prospects.judge, self._login, shown.name, wishes, offer=offer)
         except DS01Error as exc:
             self.log.error("the form cannot be shown: %s", exc.detail or exc)
             return form.render_problem(str(exc))

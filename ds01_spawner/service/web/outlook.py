@@ -61,9 +61,7 @@ class Outlook:
         # Before all else: what changes meanwhile is told at the next question.
         state = core.prospects.state()
         offer = core.offers.offer(login, reader.groups)
-        prospects = core.prospects.judge(
-            login, reader.groups, reader.server, wishes, availability=offer.availability
-        )
+        prospects = core.prospects.judge(login, reader.server, wishes, offer=offer)
         return state, {
             "gpu_problem": offer.gpu_problem,
             "slots": [form.write_slots(slots) for slots in offer.availability],
