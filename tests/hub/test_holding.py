@@ -219,46 +219,40 @@ def test_a_refused_start_leaves_a_held_container_held(hub: Hub, student: Student
     check_serves(hub, student, held)
 
 
-def see_form(other: Student) -> None:
-    assert other.form().status_code == 200
-
-
 def start_cpu_server(other: Student) -> None:
     other.start({"profile": "cpu"})
 
 
-@pytest.mark.parametrize("visit", [see_form, start_cpu_server])
-def test_a_hold_that_is_over_ends_at_the_next_form_or_start_of_anybody(
-    hub: Hub, newcomer: Callable[[], Student], visit: Callable[[Student], None]
+def test_a_hold_that_is_over_ends_at_the_next_start_of_anybody(
+    hub: Hub, newcomer: Callable[[], Student]
 ) -> None:
     student, other = newcomer(), newcomer()
     held = hold(hub, student, until=SHORT_HOLD)
     deadline = held.lease.deadline
     assert deadline is not None
     wait_for(lambda: datetime.now(timezone.utc) > deadline, "the hold is over")
-    visit(other)
+    start_cpu_server(other)
     check_ended(hub, student, held)
 
 
-def test_a_hold_that_is_not_over_outlasts_another_ones_form(
+def test_a_hold_that_is_not_over_outlasts_another_ones_start(
     hub: Hub, newcomer: Callable[[], Student]
 ) -> None:
     student, other = newcomer(), newcomer()
     held = hold(hub, student)
-    see_form(other)
     start_cpu_server(other)
     assert hub.leases(student.person) == (held.lease,)
     student.start(SMALL)
     check_serves(hub, student, held)
 
 
-def test_one_that_was_removed_over_ssh_frees_its_slot_at_the_next_form(
+def test_one_that_was_removed_over_ssh_frees_its_slot_at_the_next_start(
     hub: Hub, newcomer: Callable[[], Student]
 ) -> None:
     student, other = newcomer(), newcomer()
     held = hold(hub, student)
     hub.docker.remove_container(held.id)
-    see_form(other)
+    start_cpu_server(other)
     check_ended(hub, student, held)
 
 
