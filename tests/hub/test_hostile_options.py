@@ -214,7 +214,7 @@ def test_the_form_shows_the_sentence_and_starts_nothing(
     page = mallory.post_form(fields)
     assert page.status_code < 500
     text = read_text(page.text)
-    assert "Error:" in text
+    assert '<p class="alert alert-danger" role="alert">' in page.text
     assert word in text
     assert "SpawnRefused" not in text
     assert mallory.server() == {}
