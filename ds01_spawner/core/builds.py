@@ -14,7 +14,7 @@ Tell = Callable[[str], None]
 
 OTHERS_FIRST = "Other images are being built now"
 """So begins what one is told who waits until others are built."""
-# So many of the newest lines of a log does who comes late get.
+# So many of the newest lines of a log are kept, and shown.
 LOG_LINES = 200
 
 

@@ -158,16 +158,13 @@ class Leases:
 
     def _reserve_or_wait(self, start: Start, limit: int) -> Claim | Place:
         now = self.now()
-        runtime = start.effective.max_runtime
-        wish = GpuWish(
-            user=start.user,
-            profile=start.request.gpu_profile,
-            count=start.request.gpu_count,
+        wish = make_wish(
+            start.user,
+            start.request.gpu_profile,
+            start.request.gpu_count,
+            start.effective,
             requested_at=start.requested_at,
-            allow_full_gpu=start.effective.allow_full_gpu,
-            priority=start.effective.priority,
-            runs_until=None if runtime is None else now + runtime,
-            takes=start.effective.per_container,
+            now=now,
         )
         draft = LeaseDraft(
             user=start.user,
@@ -399,6 +396,23 @@ class Leases:
         elif repair.action is Action.ADOPT:
             self._ledger.activate(lease.id, repair.container_id, now)
         return True
+
+
+def make_wish(
+    user: str, profile: str, count: int, allowed: Limits, *, requested_at: datetime, now: datetime
+) -> GpuWish:
+    """Return what a start that begins now wishes for, within what the user may have."""
+    runtime = allowed.max_runtime
+    return GpuWish(
+        user=user,
+        profile=profile,
+        count=count,
+        requested_at=requested_at,
+        allow_full_gpu=allowed.allow_full_gpu,
+        priority=allowed.priority,
+        runs_until=None if runtime is None else now + runtime,
+        takes=allowed.per_container,
+    )
 
 
 def _check_waiting(allowed: Limits, view: PoolView, wish: GpuWish, container_name: str) -> None:

@@ -11,7 +11,7 @@ from .. import allocator
 from ..allocator import PoolView
 from ..errors import DS01Error, NothingFree
 from ..model import NO_GPU, Availability, GpuWish, Holdings, Limits, Prospect
-from .leases import Leases
+from .leases import Leases, make_wish
 from .offers import Offer, sum_up
 
 if TYPE_CHECKING:
@@ -84,13 +84,15 @@ class Prospects:
     def _find_view(self, user: str, server: str, offer: Offer) -> PoolView:
         view, leases = offer.view or self._ledger.view(user), self._ledger.live_leases(user)
         own = {slot for lease in leases if lease.server == server for slot in lease.slots}
-        return replace(view, taken=view.taken - own, holdings=self.holdings_beside(user, server))
+        others = sum_up([lease for lease in leases if lease.server != server])
+        return replace(view, taken=view.taken - own, holdings=others)
 
     def _judge(self, person: _Person, wish: Wish, problem: str) -> Prospect:
         profile, count = wish
         if count and problem:
             return Prospect(profile=profile, count=count, why=problem)
-        gpus = self._make_wish(person, wish)
+        now = self._leases.now()
+        gpus = make_wish(person.user, profile, count, person.limits, requested_at=now, now=now)
         try:
             self._leases.decider(gpus, person.limits, _NEW)(person.view)
         except NothingFree as exc:
@@ -108,19 +110,6 @@ class Prospects:
 
     def _expect(self, person: _Person, wish: GpuWish) -> datetime | None:
         return allocator.expect(person.view, wish, self._leases.now(), _NEW)
-
-    def _make_wish(self, person: _Person, wish: Wish) -> GpuWish:
-        now, runtime = self._leases.now(), person.limits.max_runtime
-        return GpuWish(
-            user=person.user,
-            profile=wish[0],
-            count=wish[1],
-            requested_at=now,
-            allow_full_gpu=person.limits.allow_full_gpu,
-            priority=person.limits.priority,
-            runs_until=None if runtime is None else now + runtime,
-            takes=person.limits.per_container,
-        )
 
     def _with_instead(
         self, prospect: Prospect, person: _Person, judge: Callable[[Wish], Prospect]

@@ -14,11 +14,10 @@ from collections import deque
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta, timezone
 
+from ..core.builds import LOG_LINES
 from ..metrics import SpawnStep
 
 STEP, BUILD, QUEUE, LOG = "step", "build", "queue", "log"
-# So many of the newest lines of a build's log are kept, and shown.
-LOG_LINES = 200
 # A build may print thousands of lines a second; they reach the page in so few batches.
 LOG_SECONDS = 0.25
 
