@@ -14,7 +14,7 @@ import pytest
 from ..conftest import PrivateEngine, run_tool
 from ..simulator.build import build_library
 from .docker_link import DockerLink
-from .hub import Hub
+from .hub import ADMIN, Hub
 from .lab import Lab
 from .student import Student
 
@@ -87,12 +87,9 @@ def tagged(engine: PrivateEngine, *names: str) -> Iterator[None]:
 OpenHub = Callable[..., Hub]
 
 
-@pytest.fixture(scope="session")
-def open_hub(private_engine: PrivateEngine, proxy: Path, nvml: Path) -> Iterator[OpenHub]:
-    """A function that starts a Hub on a lab of its own; `prepare` changes the lab before.
-
-    Another `engine` than the private one must answer until the end of the run.
-    """
+@contextmanager
+def opening_hubs(private_engine: PrivateEngine, proxy: Path, nvml: Path) -> Iterator[OpenHub]:
+    """Give a function that starts a Hub on a lab of its own; `prepare` changes the lab before."""
     with ExitStack() as stack:
 
         def start(
@@ -114,10 +111,32 @@ def open_hub(private_engine: PrivateEngine, proxy: Path, nvml: Path) -> Iterator
         yield start
 
 
+@pytest.fixture(scope="module")
+def open_hub(private_engine: PrivateEngine, proxy: Path, nvml: Path) -> Iterator[OpenHub]:
+    """A function that starts a Hub for one module; it ends with it, since each costs the others time."""
+    with opening_hubs(private_engine, proxy, nvml) as start:
+        yield start
+
+
 @pytest.fixture(scope="session")
-def hub(open_hub: OpenHub) -> Hub:
+def open_shared_hub(private_engine: PrivateEngine, proxy: Path, nvml: Path) -> Iterator[OpenHub]:
+    """A function that starts a Hub which runs until the end."""
+    with opening_hubs(private_engine, proxy, nvml) as start:
+        yield start
+
+
+@pytest.fixture(scope="session")
+def hub(open_shared_hub: OpenHub) -> Hub:
     """The Hub that most tests share: its people are strangers to each other."""
-    return open_hub()
+    return open_shared_hub()
+
+
+@pytest.fixture(scope="session")
+def admin(hub: Hub) -> Iterator[Student]:
+    """The admin of the shared Hub, signed in."""
+    admin = hub.sign_in(hub.lab.enrol(ADMIN))
+    yield admin
+    admin.close()
 
 
 @pytest.fixture
@@ -156,11 +175,11 @@ def link(private_engine: PrivateEngine, tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.fixture(scope="session")
-def linked_hub(open_hub: OpenHub, link: DockerLink) -> Hub:
+def linked_hub(open_shared_hub: OpenHub, link: DockerLink) -> Hub:
     """The Hub whose Docker is reached through `link`, and which says `202, under way` after a second."""
     quick = {"slow_spawn_timeout": 1, "slow_stop_timeout": 1}
     settings = {"JupyterHub": {"tornado_settings": quick, "load_roles": ONLY_LOOKS}}
-    return open_hub(docker_host=link.docker_host, settings=settings)
+    return open_shared_hub(docker_host=link.docker_host, settings=settings)
 
 
 @pytest.fixture

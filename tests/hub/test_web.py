@@ -42,8 +42,8 @@ class Cast:
 
 
 @pytest.fixture(scope="module")
-def cast(hub: Hub) -> Iterator[Cast]:
-    ada, bob, teacher = (hub.sign_in(hub.lab.enrol(name)) for name in ("ada", "bob", ADMIN))
+def cast(hub: Hub, admin: Student) -> Iterator[Cast]:
+    ada, bob = (hub.sign_in(hub.lab.enrol(name)) for name in ("ada", "bob"))
     hub.lab.set_limits(ada.person, **HOURS)
     for student in (ada, bob):
         student.start({"profile": "cpu"})
@@ -53,16 +53,15 @@ def cast(hub: Hub) -> Iterator[Cast]:
         "nobody": "",
         "ada": ada.token(),
         "bob": bob.token(),
-        "teacher": teacher.token(),
+        "teacher": admin.token(),
         "container": container,
         "prometheus": TOKENS["prometheus"],
         "namesake": TOKENS["ada"],
         "stranger": TOKENS["stranger"],
     }
     yield Cast(hub=hub, ada=ada, bob=bob, tokens=tokens)
-    for student in (ada, bob, teacher):
-        if student.server():
-            student.stop()
+    for student in (ada, bob):
+        student.stop()
         student.close()
         hub.clean(student.person)
 

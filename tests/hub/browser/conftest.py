@@ -91,9 +91,9 @@ def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium."""
+    """Debian's Chromium. It ends with these tests: playwright's event loop runs as long as it does."""
     with sync_playwright() as playwright:
         program = shutil.which("chromium")
         assert program is not None, "chromium is missing: `make test` installs it"

