@@ -120,7 +120,7 @@ class Hub:
             command = [sys.executable, "-m", "ds01_spawner.service", "--config", str(self._config)]
             url = f"http://127.0.0.1:{self._service_port}"
             services.append({"name": "ds01", "command": command, "url": url})
-            scopes = ["list:users", "read:servers", "servers"]
+            scopes = ["list:users", "read:users:groups", "servers"]
             roles.append({"name": "ds01", "services": ["ds01"], "scopes": scopes})
             config["DS01"] |= {
                 "ledger_url": f"sqlite:///{self._ledger_file}",

@@ -9,6 +9,7 @@ DS01Error                     base; `str(error)` is for the student, `detail` fo
 ├── NothingFree               503: no suitable slot is free now
 │   ├── QueueFull             503: and as many wait as may wait
 │   └── WaitedTooLong         503: and none came free in the time that one may wait
+├── NoContainer               404: she has no container of that name
 ├── NameTaken                 409: a container of that name exists that we did not make
 ├── AccountRefused            403: the user has no usable account on this machine
 ├── ServerEnded               400: Jupyter ended before it answered
@@ -23,6 +24,7 @@ DS01Error                     base; `str(error)` is for the student, `detail` fo
     ├── ConfigBroken          a setting is wrong or contradicts another
     ├── EngineUnavailable     Docker does not answer, or refused a call
     ├── HubUnavailable        the Hub does not answer, or refused a call
+    ├── ServiceUnavailable    the service does not answer at its socket
     ├── InventoryUnavailable  NVML (or the box file) cannot be read
     └── LedgerUnavailable     the ledger cannot be read or written
 """
@@ -135,6 +137,13 @@ class MountRefused(RequestRefused):
     reason = "mount"
 
 
+class NoContainer(DS01Error):
+    """There is no container of hers of that name."""
+
+    reason = "no-container"
+    status_code = 404
+
+
 class ServerEnded(DS01Error):
     """The container ran, and Jupyter in it ended before it answered; `detail` is the end of its log."""
 
@@ -216,6 +225,12 @@ class HubUnavailable(SiteBroken):
     """The Hub does not answer, or refused a call."""
 
     reason = "hub"
+
+
+class ServiceUnavailable(SiteBroken):
+    """The service does not answer at its socket, or in words that nobody understands."""
+
+    reason = "service"
 
 
 class InventoryUnavailable(SiteBroken):

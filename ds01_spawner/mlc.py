@@ -55,6 +55,11 @@ def project_name(server: str) -> str:
     return f"{readable}_{hashlib.sha256(server.encode()).hexdigest()[:8]}"
 
 
+def is_project_name(name: str) -> bool:
+    """Whether a server's container is called as the server is, if it has this name."""
+    return _SLUG.fullmatch(name) is not None and name != DEFAULT_SERVER
+
+
 def container_name(server: str, uid: int) -> str:
     """Return `NAME._.UID`, the name under which AIME's tools look for the container."""
     return f"{project_name(server)}._.{uid}"
@@ -257,6 +262,19 @@ def _sorted(value: object) -> object:
     if isinstance(value, (list, tuple)):
         return [_sorted(item) for item in value]
     return value
+
+
+def is_shown_by_aime(container: Container, login: str, uid: int) -> bool:
+    """Whether AIME's tools show a container to a person as hers; labels alone would say it of any copy."""
+    is_named = container.name.endswith(f"._.{uid}")
+    return is_named and container.labels.get(f"{LABEL}.USER") == login
+
+
+def describe_labels(container: Container) -> tuple[str, str]:
+    """Return framework and image of a container as its labels say, "" where they do not."""
+    labels = container.labels
+    custom = labels.get(CUSTOM_IMAGE_LABEL, "")
+    return labels.get(f"{LABEL}.FRAMEWORK", "").strip("-"), custom if custom != "-" else ""
 
 
 def from_inspect(inspected: Mapping[str, object]) -> Container:

@@ -30,7 +30,7 @@ from traitlets.config import Config, LoggingConfigurable
 from traitlets.config.loader import JSONFileConfigLoader, PyFileConfigLoader
 
 from .adapters import box, nvml, processes
-from .adapters.accounts import find_account
+from .adapters.accounts import find_account, find_login, groups_of
 from .adapters.build_logs import BuildLogs
 from .adapters.builder import PROXIES, Builder
 from .adapters.engine import DockerEngine
@@ -40,6 +40,7 @@ from .adapters.site_files import read_catalog, read_limits
 from .catalog import SEARCH_PATHS
 from .core import (
     Admin,
+    Adoptions,
     BaseSupply,
     Core,
     Images,
@@ -136,6 +137,13 @@ class DS01(LoggingConfigurable):
         ["video"],
         config=True,
         help="Groups of the host that a member keeps inside her container. Never add docker: it is root.",
+    )
+    admin_groups = List(
+        Unicode(),
+        ["ds01-admin"],
+        config=True,
+        help="""Groups of the host whose members may on the service's Unix socket what root may: see and stop
+        everybody's servers, and take GPUs out of use. Empty: root alone.""",
     )
     mount_roots = List(
         Unicode(),
@@ -315,8 +323,9 @@ class DS01(LoggingConfigurable):
     socket_path = Unicode(
         "/run/ds01/ds01.sock",
         config=True,
-        help="""Where the service is found on this machine. A lock beside it (`.lock`) keeps two services
-        from running at once; its folder is made if missing.""",
+        help="""The Unix socket on which the service answers `ds01` for everybody with an account on this
+        machine. A lock beside it (`.lock`) keeps two services from running at once; its folder is made if
+        missing.""",
     )
     service_url = Unicode(
         "",
@@ -416,6 +425,18 @@ class DS01(LoggingConfigurable):
         groups = self.supplementary_groups
         return find_account(self.accounts, login, min_uid=self.min_uid, groups=groups)
 
+    def find_login(self, uid: int) -> str:
+        """Return the login of a UID, "" for one without an account."""
+        return find_login(self.accounts, uid)
+
+    def is_admin(self, login: str) -> bool:
+        """Whether a login is in one of the admins' groups."""
+        return not groups_of(self.accounts, login).isdisjoint(self.admin_groups)
+
+    def may_use_docker(self, login: str) -> bool:
+        """Whether a login is in the group that may use Docker, and so is root."""
+        return "docker" in groups_of(self.accounts, login)
+
     def read_inventory(self) -> Inventory:
         """Read the GPUs from where the settings say."""
         if self.inventory == "nvml":
@@ -494,6 +515,7 @@ class DS01(LoggingConfigurable):
             servers=Servers(ledger=ledger, offers=offers, leases=leases, lifetimes=lifetimes),
             upkeep=upkeep,
             admin=admin,
+            adoptions=Adoptions(engine=self.engine, ledger=ledger),
         )
 
     def _image_store(self, ledger: Ledger, images: Images, offers: Offers) -> ImageStore:

@@ -57,7 +57,7 @@ c.JupyterHub.services = [
     }
 ]
 c.JupyterHub.load_roles = [
-    {"name": "ds01", "services": ["ds01"], "scopes": ["list:users", "read:servers", "servers"]},
+    {"name": "ds01", "services": ["ds01"], "scopes": ["list:users", "read:users:groups", "servers"]},
     # Students may ask the service how long their servers have, and for more time; by itself the Hub lets
     # nobody but admins in. `self` is what everybody has anyway.
     {"name": "user", "scopes": ["self", "access:services!service=ds01"]},

@@ -90,8 +90,8 @@ c.JupyterHub.services = [
     }
 ]
 c.JupyterHub.load_roles = [
-    # All that it may do: see who has which server, and start one.
-    {"name": "ds01", "services": ["ds01"], "scopes": ["list:users", "read:servers", "servers"]},
+    # All that it may do: see who has which server and is in which group, start and stop one.
+    {"name": "ds01", "services": ["ds01"], "scopes": ["list:users", "read:users:groups", "servers"]},
     # Students may ask it how long their servers have, and for more time; by itself the Hub lets nobody but
     # admins in. `self` is what everybody has anyway.
     {"name": "user", "scopes": ["self", "access:services!service=ds01"]},

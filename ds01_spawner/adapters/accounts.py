@@ -45,6 +45,32 @@ def find_account(source: str, login: str, *, min_uid: int, groups: Sequence[str]
     return account
 
 
+def find_login(source: str, uid: int) -> str:
+    """Return the login name of a UID, "" for one that no account has.
+
+    Raises:
+        ConfigBroken: the file cannot be read.
+    """
+    if source == HOST:
+        try:
+            return pwd.getpwuid(uid).pw_name
+        except KeyError:
+            return ""
+    rows = (line.split(":") for line in _read_lines(Path(source)))
+    return next((row[0] for row in rows if len(row) == 7 and row[2] == str(uid)), "")
+
+
+def groups_of(source: str, login: str) -> frozenset[str]:
+    """Return the host's groups that an account is in; none for one of a file, which knows no groups."""
+    if source != HOST:
+        return frozenset()
+    try:
+        numbers = set(os.getgrouplist(login, pwd.getpwnam(login).pw_gid))
+    except KeyError:
+        return frozenset()
+    return frozenset(group.gr_name for group in grp.getgrall() if group.gr_gid in numbers)
+
+
 def _host_account(login: str, groups: Sequence[str]) -> Account | None:
     try:
         entry = pwd.getpwnam(login)
@@ -63,14 +89,7 @@ def _host_account(login: str, groups: Sequence[str]) -> Account | None:
 
 
 def _file_account(path: Path, login: str) -> Account | None:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigBroken(
-            "The server's list of accounts cannot be read. Please tell your admin.",
-            detail=f"c.DS01.accounts = {str(path)!r}: {exc}",
-        ) from exc
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(_read_lines(path), start=1):
         fields = line.split(":")
         if fields[0] != login:
             continue
@@ -81,6 +100,16 @@ def _file_account(path: Path, login: str) -> Account | None:
             )
         return _account(login, int(fields[2]), int(fields[3]), fields[5])
     return None
+
+
+def _read_lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ConfigBroken(
+            "The server's list of accounts cannot be read. Please tell your admin.",
+            detail=f"c.DS01.accounts = {str(path)!r}: {exc}",
+        ) from exc
 
 
 def _account(

@@ -1,11 +1,11 @@
 """The use cases, synchronous: what is free, the image, the lease, and how it ends.
 
-`Core` is made of eleven parts, each with the adapters it needs by constructor: `Offers` (what she may
+`Core` is made of twelve parts, each with the adapters it needs by constructor: `Offers` (what she may
 have), `Prospects` (what a start would meet now), `Images` (resolve and build), `ImageStore` (list, remove
 and prune what was built), `Previews` (which image a start would find), `Leases` (reserve, activate, settle),
 `SelfTest` (that a server sees its GPUs alone), `Lifetimes` (watch running servers, warn, extend and end
 them), `Servers` (what people see of them), `Upkeep` (reconcile, read the GPUs), `Admin` (look, allocate,
-release, drain). None of them awaits.
+release, drain), `Adoptions` (take over AIME's containers). None of them awaits.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .admin import Admin
+from .adoptions import Adoptions
 from .bases import BaseSupply
 from .image_store import ImageStore
 from .images import Images
@@ -27,6 +28,7 @@ from .upkeep import Upkeep
 
 __all__ = [
     "Admin",
+    "Adoptions",
     "BaseSupply",
     "Core",
     "ImageStore",
@@ -44,7 +46,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Core:
-    """The eleven parts, for whoever serves people: the spawner, the service, the command line."""
+    """The twelve parts, for whoever serves people: the spawner, the service, the command line."""
 
     offers: Offers
     prospects: Prospects
@@ -57,3 +59,4 @@ class Core:
     servers: Servers
     upkeep: Upkeep
     admin: Admin
+    adoptions: Adoptions

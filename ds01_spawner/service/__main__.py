@@ -35,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     # JupyterHub's own module tells of every cookie that it looks at.
     logging.getLogger("tornado.application").setLevel(logging.ERROR)
+    # What is malformed is answered so; whoever sends it could fill the log.
+    logging.getLogger("tornado.general").setLevel(logging.WARNING)
     signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
     stop, failures = threading.Event(), list[BaseException]()
 
@@ -65,11 +67,12 @@ def _run(config_file: Path, stop: threading.Event) -> None:
     config = read_config(config_file)
     site = DS01(config=config)
     address = find_own_address(os.environ, config, site.service_url)
+    hub = open_hub(find_hub(os.environ, config))
     lock = Path(f"{site.socket_path}.lock")
     # First of all it answers: a Hub that starts it waits for that, and does not start without it.
-    with serving(site, address, stop), hold_lock(lock, stop) as is_ours:
+    with serving(site, address, stop, hub), hold_lock(lock, stop) as is_ours:
         if is_ours:
-            Loop(site, open_hub(find_hub(os.environ, config)), stop).run()
+            Loop(site, hub, stop).run()
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

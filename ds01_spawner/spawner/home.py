@@ -14,7 +14,7 @@ from typing import Any
 from .. import lifecycle, mlc
 from ..core.servers import ServerView
 from ..errors import DS01Error, RequestRefused
-from ..model import LeaseState, Profile
+from ..model import Container, LeaseState, Profile
 from .options import StudentOptions
 from .pages import NewsLink
 
@@ -54,10 +54,23 @@ class HomeServer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OtherContainer:
+    """A container of hers that AIME's tools made: its NAME, framework or image, and whether it runs."""
+
+    name: str
+    contents: str
+    is_running: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HomeView:
-    """All servers of a person, the default one first; `problem` says what is not known of them."""
+    """All servers of a person, the default one first, and what else she has on this machine.
+
+    `problem` says what is not known of them.
+    """
 
     servers: tuple[HomeServer, ...]
+    others: tuple[OtherContainer, ...]
     news: NewsLink
     problem: str = ""
 
@@ -80,7 +93,23 @@ class HomePage(StudentOptions):
         servers = (
             describe_server(known, views.get(known.name), names, now) for known in self.user.all_spawners()
         )
-        return HomeView(servers=tuple(servers), news=self.news_link(self.user), problem=problem)
+        return HomeView(
+            servers=tuple(servers),
+            others=await self._list_others(),
+            news=self.news_link(self.user),
+            problem=problem,
+        )
+
+    async def _list_others(self) -> tuple[OtherContainer, ...]:
+        """Return what AIME's tools made; nothing where nobody can say it: it is none of the Hub's."""
+        try:
+            core = await self._core()
+            account = await self._call(core.offers.account, self._login)
+            found = await self._call(core.adoptions.list_others, account)
+        except DS01Error as exc:
+            self.log.warning("AIME's containers of %s are not shown: %s", self.user.name, exc.detail or exc)
+            return ()
+        return tuple(describe_other(one) for one in found)
 
     async def _name_profiles(self) -> Mapping[str, str]:
         try:
@@ -93,6 +122,13 @@ class HomePage(StudentOptions):
 def name_profiles(profiles: Iterable[Profile]) -> Mapping[str, str]:
     """Return what people call each profile, by its slug."""
     return {profile.slug: profile.display_name for profile in profiles}
+
+
+def describe_other(container: Container) -> OtherContainer:
+    """Return what to show of a container that AIME's tools made."""
+    framework, image = mlc.describe_labels(container)
+    name = container.name.partition("._.")[0]
+    return OtherContainer(name=name, contents=image or framework, is_running=container.is_running)
 
 
 def describe_server(

@@ -74,6 +74,18 @@ def find_start(site: DS01, slug: str, choices: Mapping[str, str]) -> Start:
     return _make_start(site, profile, request.parse_options({"profile": slug, "profile_options": chosen}))
 
 
+def find_profiles(site: DS01, groups: Collection[str]) -> tuple[Profile, ...]:
+    """Return the profiles that somebody of these groups of the Hub may choose; none where only it knows them.
+
+    Raises:
+        ConfigBroken: they cannot be used.
+    """
+    settings = _open_settings(site.config)
+    if callable(settings.profile_list):
+        return ()
+    return request.visible_profiles(_read_profiles(settings), groups)
+
+
 def find_wished(site: DS01, options: Mapping[str, object], groups: Collection[str]) -> Start:
     """Return what `user_options` start for somebody of these groups of the Hub.
 

@@ -53,7 +53,7 @@ PROFILES = [
 # What a lab's Hub lets services do: `prometheus` reads metrics, `stranger` may do nothing, and `ada` has the
 # name of a student.
 ROLES: list[dict[str, Any]] = [
-    {"name": "ds01", "services": ["ds01"], "scopes": ["list:users", "read:servers", "servers"]},
+    {"name": "ds01", "services": ["ds01"], "scopes": ["list:users", "read:users:groups", "servers"]},
     {"name": "user", "scopes": ["self", "access:services!service=ds01"]},
     {
         "name": "prometheus",
@@ -88,6 +88,8 @@ class Hub:
         self.service_url = f"http://127.0.0.1:{service_port}"
         self._directory = lab.directory / "hub"
         self._directory.mkdir(mode=0o700)
+        # Not in there: everybody may ask at it.
+        self.socket = lab.directory / "ds01.sock"
         self._log = self._directory / "hub.log"
         self._log.touch()
         self._proxy_pid = self._directory / "proxy.pid"
@@ -149,7 +151,7 @@ class Hub:
                 "build_log_dir": str(directory / "builds"),
                 "accounts": str(self.lab.accounts),
                 "network_name": self.lab.name,
-                "socket_path": str(directory / "ds01.sock"),
+                "socket_path": str(self.socket),
                 "service_interval_seconds": 1,
                 # Most tests want to read at once that nothing is free; test_queue waits.
                 "queue_limit": 0,

@@ -12,6 +12,7 @@ import json
 import os
 import secrets
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -168,6 +169,21 @@ class Lab:
         with self.accounts.open("a") as accounts:
             accounts.write(f"{name}:x:{number}:{number}::{home}:/bin/bash\n")
         return Person(name=name, uid=number, home=home)
+
+    @contextmanager
+    def enrol_on_host(self, *groups: str) -> Iterator[Person]:
+        """Add a real account of this machine, a member of some groups; removed at the end."""
+        name = f"ds01-{secrets.token_hex(4)}"
+        person = self.enrol(name)
+        command = ["useradd", "--uid", str(person.uid), "--user-group", "--no-create-home"]
+        command += ["--home-dir", str(person.home), "--shell", "/bin/bash"]
+        for group in groups:
+            subprocess.run(["groupadd", "--force", group], check=True)
+        subprocess.run([*command, "--groups", ",".join(groups), name], check=True)
+        try:
+            yield person
+        finally:
+            subprocess.run(["userdel", name], check=True)
 
     def set_limits(self, person: Person, **limits: object) -> None:
         """Give one person limits of her own, on top of the defaults; other people's stay as they are."""

@@ -22,7 +22,7 @@ from .waiting import wait_for
 
 TOKEN, BLIND_TOKEN = secrets.token_hex(16), secrets.token_hex(16)
 ROLES = [
-    {"name": "ds01", "services": ["ds01"], "scopes": ["list:users", "read:servers", "servers"]},
+    {"name": "ds01", "services": ["ds01"], "scopes": ["list:users", "read:users:groups", "servers"]},
     {"name": "blind", "services": ["blind"], "scopes": ["list:users"]},
 ]
 

@@ -74,6 +74,7 @@ def make_config(folder: Path, ledger: Path) -> str:
         f"c.DS01.limits_file = {LIMITS!r}",
         f"c.DS01.ledger_url = 'sqlite:///{ledger}'",
         f"c.DS01.accounts = '{folder}/passwd'",
+        f"c.DS01.socket_path = '{folder}/ds01.sock'",
         "c.JupyterHub.load_groups = {'researcher': {'users': ['kim']}}",
     )
 

@@ -177,7 +177,7 @@ def test_the_service_of_the_production_configuration_may_see_and_start_servers_a
     hub = load(PRODUCTION).JupyterHub
     assert [service["name"] for service in hub.services] == ["ds01"]
     roles = [role for role in hub.load_roles if "ds01" in role.get("services", ())]
-    assert [role["scopes"] for role in roles] == [["list:users", "read:servers", "servers"]]
+    assert [role["scopes"] for role in roles] == [["list:users", "read:users:groups", "servers"]]
 
 
 def test_students_may_enter_the_service_and_have_what_they_had_besides(readme_config: Config) -> None:

@@ -78,7 +78,7 @@ def test_every_error_crosses_a_process_whole(error: type[DS01Error]) -> None:
 def test_every_error_has_a_reason_for_metrics_and_a_status(error: type[DS01Error]) -> None:
     assert "reason" in vars(error)
     assert re.fullmatch(r"[a-z]+(-[a-z]+)*", error.reason)
-    assert error.status_code in (400, 403, 409, 500, 503)
+    assert error.status_code in (400, 403, 404, 409, 500, 503)
 
 
 def test_no_two_errors_share_a_reason() -> None:

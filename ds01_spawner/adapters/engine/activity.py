@@ -33,6 +33,16 @@ class ContainerActivity:
     keep_alive: datetime | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerUse:
+    """What a running container takes now: of one CPU in percent, memory, processes; None for unlimited."""
+
+    cpu_percent: float
+    memory_bytes: int
+    memory_limit: int | None
+    processes: int
+
+
 class ActivityCalls(Connection):
     """What is asked about the activity of containers."""
 
@@ -55,6 +65,28 @@ class ActivityCalls(Connection):
                 )
         except docker.errors.NotFound:
             return None
+
+    def use(self, container_id: str) -> ContainerUse | None:
+        """Return what a container takes, seen for a second; None for one that does not run."""
+        try:
+            with translated("measuring the container"):
+                stats = self.client.stats(container_id, stream=False)
+        except docker.errors.NotFound:
+            return None
+        now, before, memory = stats["cpu_stats"], stats["precpu_stats"], stats["memory_stats"]
+        if "usage" not in memory:
+            return None
+        taken = now["cpu_usage"]["total_usage"] - before["cpu_usage"]["total_usage"]
+        passed = now.get("system_cpu_usage", 0) - before.get("system_cpu_usage", 0)
+        # What Docker shows as used is without the file cache, which the kernel takes back.
+        cache = memory.get("stats", {}).get("inactive_file", 0)
+        limit = memory.get("limit", 0)
+        return ContainerUse(
+            cpu_percent=100 * taken / passed * now.get("online_cpus", 1) if passed > 0 else 0.0,
+            memory_bytes=memory["usage"] - cache,
+            memory_limit=limit or None,
+            processes=stats.get("pids_stats", {}).get("current", 0),
+        )
 
     def _is_shell(self, exec_id: str) -> bool:
         """Whether a process that was started from outside runs at a terminal that was used of late.

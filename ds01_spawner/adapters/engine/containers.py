@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import tarfile
 import threading
@@ -150,6 +151,17 @@ class DockerEngine(ActivityCalls, DeviceCalls, DiskCalls, PullCalls):
         """Return the last lines that a container printed."""
         with translated("reading the container's log"):
             return bytes(self.client.logs(container_id, tail=lines)).decode(errors="replace").strip()
+
+    def commit(self, container_id: str, name: str, *, labels: Mapping[str, str]) -> None:
+        """Make an image `name` of a container's files as they are now; what is mounted is not among them."""
+        changes = [f"LABEL {json.dumps(key)}={json.dumps(text)}" for key, text in labels.items()]
+        with translated("making an image of the container"):
+            self.client.commit(container_id, repository=name, tag="latest", changes=changes)
+
+    def rename(self, container_id: str, name: str) -> None:
+        """Give a container another name."""
+        with translated("renaming the container"):
+            self.client.rename(container_id, name)
 
     def stop_with_words(self, container_id: str, words: str, *, grace_seconds: int = 10) -> None:
         """Tell who works in a container, then stop it. Gone already is fine."""

@@ -4,21 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
+
+ADMIN_SCOPES = frozenset({"read:servers", "servers", "read:metrics"})
+"""What root and the members of an admin group may on the socket, in the Hub's words."""
+
+
+class Kind(Enum):
+    """What sent a request: a user of the Hub, a service of the Hub's, or root of this machine."""
+
+    USER = "user"
+    SERVICE = "service"
+    ROOT = "root"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """Who sent a request, as the Hub names her; `is_user` is False for a service, which may have any name.
+    """Who sent a request, as the Hub names her; a service may have any name, also a user's.
 
     `scopes` are those of the token, which may be fewer than her own, with all that follow from them;
     `groups` those of the Hub that she is in, none where the token may not read them.
     """
 
     name: str
-    is_user: bool
+    kind: Kind
     scopes: frozenset[str]
     groups: tuple[str, ...] = ()
+
+    @property
+    def is_user(self) -> bool:
+        return self.kind is Kind.USER
 
     def is_self(self, user: str) -> bool:
         """Whether the servers of `user` are the caller's own."""
@@ -43,7 +59,7 @@ class Caller:
     @property
     def signature(self) -> str:
         """How the history names her; a service never as a user."""
-        return self.name if self.is_user else f"service {self.name}"
+        return f"service {self.name}" if self.kind is Kind.SERVICE else self.name
 
     def may_read_metrics(self) -> bool:
         """Whether she may read `metrics`, as at the Hub's own."""
@@ -58,7 +74,7 @@ def read_caller(model: Mapping[str, Any]) -> Caller:
     """Return who the Hub says that it is."""
     return Caller(
         name=model["name"],
-        is_user=model["kind"] == "user",
+        kind=Kind(model["kind"]),
         scopes=frozenset(model["scopes"]),
         groups=tuple(model.get("groups") or ()),
     )

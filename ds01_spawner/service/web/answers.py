@@ -5,13 +5,14 @@ from __future__ import annotations
 import unicodedata
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ...core.servers import ServerView
 from ...errors import RequestRefused
 from ...model import NO_GPU, LeaseState, Notice, Slot
+from .containers import ContainerView
 
 _MOST_HOURS = 366 * 24
 _LONGEST_REASON = 200
@@ -29,6 +30,10 @@ class _Asked(_Body):
 
 class _Reasoned(_Body):
     reason: str = ""
+
+
+class _Start(_Body):
+    options: dict[str, Any]
 
 
 class _AskedWithReason(_Asked, _Reasoned):
@@ -55,6 +60,22 @@ def read_extension(body: bytes) -> timedelta:
         raise RequestRefused(
             'Send how much more time you ask for as {"hours": 2}: a number above 0, at most '
             f"{_MOST_HOURS}, and nothing else."
+        ) from exc
+
+
+def read_options(body: bytes) -> dict[str, Any] | None:
+    """Return the user options that `{"options": {…}}` has, None for no body: what they mean is checked later.
+
+    Raises:
+        RequestRefused: it is written otherwise.
+    """
+    if not body:
+        return None
+    try:
+        return _Start.model_validate_json(body).options
+    except ValidationError as exc:
+        raise RequestRefused(
+            'Send what the container shall be as {"options": {"profile": "small"}}, or nothing at all.'
         ) from exc
 
 
@@ -122,6 +143,20 @@ def write_server(view: ServerView) -> dict[str, object]:
             "warnings": write_warnings(view),
         },
         "may_extend": view.may_extend,
+    }
+
+
+def write_container(one: ContainerView) -> dict[str, object]:
+    """Return a container for JSON; `lease` is that of `write_server`, null where there is none."""
+    return {
+        "name": one.name,
+        "container": one.container,
+        "state": one.state,
+        "made_by": "aime" if one.server is None else "ds01",
+        "server": one.server,
+        "framework": one.framework,
+        "image": one.image,
+        "lease": None if one.view is None else write_server(one.view),
     }
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 
 from prometheus_client import generate_latest
 
+from ... import form
 from ...adapters.hub import HubClient
 from ...core.admin import MarkChange
 from ...core.overview import is_allocated
@@ -19,7 +20,7 @@ from ...metrics import REFUSALS, Asked
 from ...model import Lease, LeaseState, SlotUse
 from ...site import DS01
 from .access import Caller
-from .answers import MoreTime
+from .answers import MoreTime, write_server, write_time
 from .collector import Reading, open_registry
 from .gpus import LabView, Sight, write_lab
 
@@ -55,6 +56,43 @@ class Desk:
         except DS01Error as exc:
             REFUSALS.labels(Asked.EXTENSION.value, exc.reason).inc()
             raise
+
+    def write_status(self, user: str | None) -> dict[str, object]:
+        """Return what a user has and waits for, as JSON has it; nothing for who is no user of the Hub."""
+        if user is None:
+            return {"user": None, "servers": [], "queue": []}
+        login = self._site.log_in_as(user)
+        return {
+            "user": user,
+            "servers": [write_server(view) for view in self._site.core.servers.list(login)],
+            "queue": self._write_queue(login),
+        }
+
+    def _write_queue(self, login: str) -> Sequence[dict[str, object]]:
+        person = self._site.core.admin.person(login)
+        return [
+            {
+                "name": one.entry.container_name.partition("._.")[0],
+                "profile": one.entry.wish.profile,
+                "count": one.entry.wish.count,
+                "position": one.position,
+                "length": person.queue_length,
+                "expected_at": write_time(one.expected_at),
+            }
+            for one in person.queue
+        ]
+
+    def write_limits(self, user: str, groups: tuple[str, ...]) -> dict[str, object]:
+        """Return what a user may have and has, as JSON has it; `holdings` are sentences."""
+        person = self._site.core.admin.person(self._site.log_in_as(user), groups)
+        allowed, held = person.limits, person.holdings
+        return {
+            "user": user,
+            "group": allowed.group,
+            "containers": {"used": held.containers, "allowed": allowed.containers},
+            "slots": {"used": held.slots, "allowed": allowed.slots},
+            "holdings": list(form.describe_holdings(allowed, held)),
+        }
 
     # the lab ---------------------------------------------------------------------------------------
 

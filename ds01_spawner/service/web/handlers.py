@@ -15,10 +15,11 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from tornado.web import HTTPError, RequestHandler
 
 from ...core.servers import ServerView
-from ...errors import DS01Error, HubUnavailable
-from .access import Caller, read_caller
+from ...errors import DS01Error
+from .access import Caller
 from .answers import read_extension, write_server
 from .desk import Desk
+from .doors import Door
 from .outlook import Outlook
 
 log = logging.getLogger(__name__)
@@ -31,9 +32,13 @@ _ASKED_AGAIN = "Please try again in a minute, and tell your admin if it stays so
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rooms:
-    """What all handlers share; the desk's calls run in `pool`, those that wait for containers in `ends`."""
+    """What all handlers share; the desk's calls run in `pool`, those that wait for containers in `ends`.
 
-    hub_auth: HubOAuth
+    `hub_auth` is there where the Hub's proxy is the way here.
+    """
+
+    door: Door
+    hub_auth: HubOAuth | None
     desk: Desk
     outlook: Outlook
     pool: Executor
@@ -63,6 +68,8 @@ class Handler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]
     """
 
     caller: Caller | None = None
+    needs_groups = False
+    """Whether the answer depends on the Hub's groups of who asks."""
 
     def initialize(self, rooms: Rooms) -> None:
         """Take what is shared."""
@@ -78,23 +85,19 @@ class Handler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]
         self.set_header("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 
     async def prepare(self) -> None:
-        """Ask the Hub who it is, without blocking; then nothing asks once more."""
+        """Find out who it is, without blocking; then nothing asks once more."""
         try:
-            model = await self.hub_auth.get_user(self, sync=False)
-        except HTTPError as exc:
-            message = f"The Hub cannot say who you are just now. {_ASKED_AGAIN}"
-            raise refuse(HubUnavailable(message)) from exc
-        self.current_user = model
-        if model is not None:
-            self.caller = read_caller(model)
+            self.caller = await self.rooms.door.identify(self)
+        except DS01Error as exc:
+            raise refuse(exc) from exc
+        # Tornado would ask for it where it is not set.
+        self.current_user = self.caller
 
     def require_caller(self) -> Caller:
         """Return who asks, once it is known that she may enter the service."""
         if self.caller is None:
-            raise Refused(
-                403, "Sign in to the Hub first, or send one of your tokens in the header.", "sign-in"
-            )
-        if self.caller.scopes.isdisjoint(self.hub_auth.access_scopes):
+            raise Refused(403, self.rooms.door.closed, "sign-in")
+        if self.caller.scopes.isdisjoint(self.rooms.door.scopes):
             raise Refused(403, "This token may not enter the service ds01. Ask your admin for it.", "scope")
         return self.caller
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from ... import form
 from ...core.prospects import Wish
 from ...model import MOST_GPUS
 from .access import Caller
@@ -18,6 +19,8 @@ _MOST_WISHES = 100
 class FormHandler(Handler):
     """Knows for whom the form is."""
 
+    needs_groups = True
+
     def find_reader(self) -> Reader:
         """Return whose form it is: one's own, or for an admin that of `?user=`."""
         user, caller = self.find_user(Caller.may_see), self.require_caller()
@@ -26,12 +29,14 @@ class FormHandler(Handler):
         groups = caller.groups if caller.is_self(user) else ()
         return Reader(user, groups, self.get_query_argument("server", "")[:200])
 
-    def read_fields(self) -> Mapping[str, list[str]]:
-        """Return the fields of the form as they are now."""
-        return {
-            name: [value.decode(errors="replace") for value in values]
-            for name, values in self.request.body_arguments.items()
-        }
+    def read_fields(self) -> Mapping[str, object]:
+        """Return the options that the fields of the form ask for as they are now."""
+        return form.parse(
+            {
+                name: [value.decode(errors="replace") for value in values]
+                for name, values in self.request.body_arguments.items()
+            }
+        )
 
 
 class Availability(FormHandler):

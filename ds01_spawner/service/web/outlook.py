@@ -15,7 +15,7 @@ from ...core.prospects import Wish
 from ...errors import DS01Error
 from ...model import Prospect, ServerRequest, name_gpu
 from ...site import DS01
-from ...spawner.starts import find_wished
+from ...spawner.starts import find_profiles, find_wished
 from .answers import write_time
 
 # So many forms are open at once whose last answers are remembered.
@@ -72,14 +72,14 @@ class Outlook:
 
     # what her choices come to ----------------------------------------------------------------------
 
-    def preview(self, reader: Reader, fields: Mapping[str, list[str]]) -> dict[str, str]:
-        """Return in sentences what a start with the fields of a form would give her and cost her.
+    def preview(self, reader: Reader, options: Mapping[str, object]) -> dict[str, str]:
+        """Return in sentences what a start with some options would give her and cost her.
 
         `problem` is what would be refused, "" for nothing; the others are "" where that leaves them open.
         """
         found = dict.fromkeys(("gets", "holds", "image", "problem"), "")
         try:
-            asked = find_wished(self._site, form.parse(fields), reader.groups).request
+            asked = find_wished(self._site, options, reader.groups).request
             found["gets"] = _describe(asked)
             found["holds"] = self._describe_holdings(reader, asked)
             found["image"] = self._describe_image(asked)
@@ -87,13 +87,38 @@ class Outlook:
             found["problem"] = exc.message
         return found
 
-    def write_dockerfile(self, reader: Reader, fields: Mapping[str, list[str]]) -> str:
-        """Return the Dockerfile that a start with the fields of a form builds from, or would.
+    def write_selection(self, reader: Reader) -> dict[str, Any]:
+        """Return what a person may choose for a container, and what of it is free.
+
+        Raises:
+            DS01Error: it cannot be read now.
+        """
+        login = self._site.log_in_as(reader.user)
+        offer = self._site.core.offers.offer(login, reader.groups)
+        profiles = find_profiles(self._site, reader.groups)
+        return {
+            "profiles": [
+                {
+                    "slug": one.slug,
+                    "name": one.display_name,
+                    "description": one.description,
+                    "default": one.default,
+                }
+                for one in profiles
+            ],
+            "frameworks": [{"name": name, "versions": list(found)} for name, found in offer.frameworks],
+            "slots": [form.write_slots(slots) for slots in offer.availability],
+            "gpu_problem": offer.gpu_problem,
+            "notices": list(offer.notices),
+        }
+
+    def write_dockerfile(self, reader: Reader, options: Mapping[str, object]) -> str:
+        """Return the Dockerfile that a start with some options builds from, or would.
 
         Raises:
             DS01Error: it cannot be meant, or not be shown.
         """
-        asked = find_wished(self._site, form.parse(fields), reader.groups).request
+        asked = find_wished(self._site, options, reader.groups).request
         core = self._site.core
         return core.previews.write_dockerfile(core.offers.base_of(asked), asked)
 

@@ -34,7 +34,8 @@ class Page(Handler):
         if self.caller is None:
             self.redirect(self.get_login_url())
             return
-        caller = self.require_caller()
+        caller, hub_auth = self.require_caller(), self.rooms.hub_auth
+        assert hub_auth is not None
         lab = await self.call(self.rooms.desk.look, caller)
         self.set_header("Content-Type", "text/html; charset=UTF-8")
         self.set_header("Content-Security-Policy", _POLICY)
@@ -45,8 +46,8 @@ class Page(Handler):
             .render(
                 lab=lab,
                 name=caller.name,
-                hub=self.hub_auth.hub_prefix,
-                here=self.hub_auth.base_url,
+                hub=hub_auth.hub_prefix,
+                here=hub_auth.base_url,
                 sees_admin_page="admin-ui" in caller.scopes,
                 # For our script, which sends it with each request: a cookie alone is not enough.
                 xsrf=self.xsrf_token.decode("ascii"),

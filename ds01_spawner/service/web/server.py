@@ -12,6 +12,9 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 from jupyterhub.services.auth import HubOAuth
 from tornado.httpserver import HTTPServer
@@ -22,7 +25,9 @@ from ...adapters.hub import HubClient
 from ...site import DS01
 from ...templating import template_directory
 from ..settings import Address
+from .containers import Containers
 from .desk import Desk
+from .doors import HubDoor, SocketDoor
 from .handlers import (
     AllServers,
     Callback,
@@ -34,6 +39,7 @@ from .handlers import (
     ServerExtension,
 )
 from .lab import AllGpus, LeaseExtension, LeaseStop, SlotDrain, SlotUndrain
+from .local import LocalServer, listen, make_local_application
 from .open_form import Availability, Dockerfile, Preview
 from .outlook import Outlook
 from .page import Page, StaticFile
@@ -46,32 +52,32 @@ _CALLS_AT_ONCE = 4
 _ENDS_AT_ONCE = 4
 # So long a token that was revoked still counts: not each poll of a page shall ask the Hub.
 _KNOWN_SECONDS = 60
-_MOST_BYTES = 64 * 1024
-_BODY_SECONDS = 10
+_BOUNDS: dict[str, Any] = {"max_body_size": 64 * 1024, "body_timeout": 10}
 _PAUSE_SECONDS = 0.5
 
 
 @contextmanager
-def serving(site: DS01, address: Address | None, stop: threading.Event) -> Iterator[None]:
-    """Answer at `address` while the body runs, until `stop` is set; for None, not at all.
+def serving(
+    site: DS01, address: Address | None, stop: threading.Event, hub: HubClient | None = None
+) -> Iterator[None]:
+    """Answer at the site's socket, and at `address` unless it is None, while the body runs.
+
+    Ends when `stop` is set. Without a `hub` nobody can start or stop anything at the socket.
 
     Raises:
         Exception: what made it fail; `stop` was set then, so that the body ends.
     """
-    if address is None:
-        yield
-        return
     failures = list[BaseException]()
 
-    def run(address: Address) -> None:
+    def run() -> None:
         try:
-            asyncio.run(_serve(site, address, stop))
+            asyncio.run(_serve(site, address, stop, hub))
         # It is not swallowed: it is raised when the body has ended.
         except BaseException as exc:
             failures.append(exc)
             stop.set()
 
-    web = threading.Thread(target=run, args=(address,), name="web")
+    web = threading.Thread(target=run, name="web")
     web.start()
     try:
         yield
@@ -82,25 +88,37 @@ def serving(site: DS01, address: Address | None, stop: threading.Event) -> Itera
         raise failures[0]
 
 
-async def _serve(site: DS01, address: Address, stop: threading.Event) -> None:
-    sockets = await _bind(address, stop)
-    desk = Desk(site, HubClient(api_url=address.api_url, token=address.token))
+async def _serve(site: DS01, address: Address | None, stop: threading.Event, hub: HubClient | None) -> None:
     with (
         ThreadPoolExecutor(_CALLS_AT_ONCE, thread_name_prefix="ds01-web") as pool,
         ThreadPoolExecutor(_ENDS_AT_ONCE, thread_name_prefix="ds01-web-ends") as ends,
     ):
-        rooms = Rooms(hub_auth=_open_auth(address), desk=desk, outlook=Outlook(site), pool=pool, ends=ends)
-        server = HTTPServer(
-            make_application(rooms, address.token),
-            max_body_size=_MOST_BYTES,
-            body_timeout=_BODY_SECONDS,
+        desk, outlook = Desk(site, hub), Outlook(site)
+        at_socket = Rooms(
+            door=SocketDoor(site, hub, pool), hub_auth=None, desk=desk, outlook=outlook, pool=pool, ends=ends
         )
-        server.add_sockets(sockets)
-        if sockets:
-            log.info("answering at %s, behind %s", address.url, address.prefix)
+        local = LocalServer(make_local_application(at_socket, Containers(site, hub)), **_BOUNDS)
+        listen(local, Path(site.socket_path))
+        log.info("answering at %s", site.socket_path)
+        servers: list[HTTPServer] = [local]
+        if address is not None:
+            hub_auth = _open_auth(address)
+            at_proxy = replace(at_socket, door=HubDoor(hub_auth), hub_auth=hub_auth)
+            servers.append(await _open(at_proxy, address, stop))
         await asyncio.get_running_loop().run_in_executor(None, stop.wait)
-        server.stop()
-        await server.close_all_connections()
+        for server in servers:
+            server.stop()
+            await server.close_all_connections()
+
+
+async def _open(rooms: Rooms, address: Address, stop: threading.Event) -> HTTPServer:
+    """Return the server behind the Hub's proxy, as soon as its address is free."""
+    sockets = await _bind(address, stop)
+    server = HTTPServer(make_application(rooms, address.token), **_BOUNDS)
+    server.add_sockets(sockets)
+    if sockets:
+        log.info("answering at %s, behind %s", address.url, address.prefix)
+    return server
 
 
 async def _bind(address: Address, stop: threading.Event) -> list[socket.socket]:
@@ -138,6 +156,7 @@ def _open_auth(address: Address) -> HubOAuth:
 def make_application(rooms: Rooms, token: str) -> Application:
     """Return the application below the prefix that the Hub's proxy sends here; `token` is the service's."""
     shared = {"rooms": rooms}
+    assert rooms.hub_auth is not None
     prefix = re.escape(rooms.hub_auth.base_url)
     handlers = (
         ("", Page),
