@@ -1,9 +1,10 @@
-"""The `ds01` command: what an admin asks of the site from a shell.
+"""The `ds01` command: what people and admins ask of the site from a shell.
 
-What a script wants is on stdout, whatever is said to a person on stderr. `catalog` and `limits` read the
-admin's files, and the GPUs where the architecture is left open. `gpu` and `reconcile` use the ledger and
-the Docker that the Hub's settings name, as the Hub does. All start quickly, since JupyterHub is imported
-for these settings only.
+What a script wants is on stdout, whatever is said to a person on stderr. `container` and `status` ask the
+service at its socket, as whoever runs them. `catalog` and `limits` read the admin's files, and the GPUs where
+the architecture is left open. `gpu` and `reconcile` use the ledger and the Docker that the Hub's settings
+name, as the Hub does. All start quickly: of the commands only the one that is meant is imported, and
+JupyterHub for the Hub's settings alone.
 """
 
 from __future__ import annotations
@@ -14,22 +15,35 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
+from importlib import import_module
 
-from ..errors import ConfigBroken, DS01Error
-from . import catalog, gpu, image, limits, reconcile
+from ..errors import ConfigBroken, DS01Error, NoContainer, ServiceUnavailable
 from .questions import Abandoned
-from .sources import find_config, find_sources
 
-_DONE, _FAILED, _MISUSED = 0, 1, 2
+_DONE, _FAILED, _MISUSED, _AWAY, _MISSING = 0, 1, 2, 3, 4
 _LEFT = 128 + signal.SIGINT
+
+# In which module each command is, in the order of the help.
+_COMMANDS = {
+    "status": "status",
+    "container": "container",
+    "image": "image",
+    "catalog": "catalog",
+    "limits": "limits",
+    "gpu": "gpu",
+    "reconcile": "reconcile",
+}
 
 _EPILOG = """\
 exit status:
   0  done
   1  it could not be done; what happened and what to do next is on stderr
   2  the arguments, or the file named by --config, cannot be used
+  3  the service does not answer at its socket
+  4  there is no container of that name
   130  it was left by Ctrl-C, or the answers ended before the questions did
+`ds01 container run` has the exit status of what it ran, and 128 and its number
+where a signal ended that.
 
 Without --config, --catalog and --limits, the files are searched where AIME and
 DS01 install them. `gpu`, `reconcile` and what `image` has for an admin need the
@@ -47,7 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
         try:
-            return _run(build_parser().parse_args(arguments))
+            given = sys.argv[1:] if arguments is None else arguments
+            return _run(build_parser(given).parse_args(given))
         finally:
             sys.stdout.flush()
     except BrokenPipeError:
@@ -58,6 +73,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     try:
+        if options.asks_service:
+            return options.run(options) or _DONE
+        return _run_on_files(options)
+    except ServiceUnavailable as error:
+        return _report(error, _AWAY)
+    except NoContainer as error:
+        return _report(error, _MISSING)
+    except DS01Error as error:
+        return _report(error, _FAILED)
+    except (Abandoned, KeyboardInterrupt) as left:
+        print(f"ds01: {str(left) or 'Ended.'}", file=sys.stderr)
+        return _LEFT
+
+
+def _run_on_files(options: argparse.Namespace) -> int:
+    from .sources import find_config, find_sources
+
+    try:
         config_file = getattr(options, "config_file", "")
         sources = find_sources(
             config_file=find_config(config_file) if options.needs_hub else config_file,
@@ -66,13 +99,7 @@ def _run(options: argparse.Namespace) -> int:
         )
     except ConfigBroken as error:
         return _report(error, _MISUSED)
-    try:
-        options.run(options, sources)
-    except DS01Error as error:
-        return _report(error, _FAILED)
-    except (Abandoned, KeyboardInterrupt) as left:
-        print(f"ds01: {str(left) or 'Ended.'}", file=sys.stderr)
-        return _LEFT
+    options.run(options, sources)
     return _DONE
 
 
@@ -87,12 +114,18 @@ class _ShowVersion(argparse.Action):
     """Looks the version up when it is asked for: that reads the installed package's files."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
         print(f"ds01 {version('ds01-spawner')}")
         parser.exit()
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser; `run` in what it parses is the command, called with options and sources."""
+def build_parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """Return the parser for some arguments; it has all commands where they do not begin with one.
+
+    `run` in what it parses is the command: it is called with the options where it `asks_service`, else with
+    options and sources.
+    """
     files = _files_parser()
     parser = argparse.ArgumentParser(
         prog="ds01",
@@ -102,14 +135,12 @@ def build_parser() -> argparse.ArgumentParser:
         parents=[files],
         allow_abbrev=False,
     )
-    parser.set_defaults(needs_hub=False)
+    parser.set_defaults(needs_hub=False, asks_service=False)
     parser.add_argument("--version", action=_ShowVersion, nargs=0, help="show the version, and exit")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    catalog.add_commands(commands, files)
-    image.add_commands(commands, files)
-    limits.add_command(commands, files)
-    gpu.add_commands(commands, files)
-    reconcile.add_command(commands, files)
+    meant = _COMMANDS.get(arguments[0]) if arguments else None
+    for module in _COMMANDS.values() if meant is None else [meant]:
+        import_module(f".{module}", __name__).add_commands(commands, files)
     return parser
 
 

@@ -41,7 +41,7 @@ With --unused --json, a list of strings.
 """
 
 
-def add_command(commands: Commands, files: argparse.ArgumentParser) -> None:
+def add_commands(commands: Commands, files: argparse.ArgumentParser) -> None:
     """Add `limits`; `files` are the options that every command has."""
     parser = commands.add_parser(
         "limits",

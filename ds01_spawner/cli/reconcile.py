@@ -58,7 +58,7 @@ class _Step:
     is_done: bool
 
 
-def add_command(commands: Commands, files: argparse.ArgumentParser) -> None:
+def add_commands(commands: Commands, files: argparse.ArgumentParser) -> None:
     """Add `reconcile`; `files` are the options that every command has."""
     parser = commands.add_parser(
         "reconcile",
