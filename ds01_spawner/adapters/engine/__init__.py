@@ -6,5 +6,6 @@ One `DockerEngine` serves all threads of a process. A builder does the builds (`
 from .containers import DockerEngine, File
 from .events import ContainerEvent, watch
 from .images import ImageInfo
+from .shells import Shell
 
-__all__ = ["ContainerEvent", "DockerEngine", "File", "ImageInfo", "watch"]
+__all__ = ["ContainerEvent", "DockerEngine", "File", "ImageInfo", "Shell", "watch"]

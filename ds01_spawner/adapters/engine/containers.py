@@ -23,6 +23,7 @@ from .connection import translated
 from .devices import DeviceCalls
 from .disk import DiskCalls
 from .pulls import PullCalls
+from .shells import ShellCalls
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ class File:
     gid: int = 0
 
 
-class DockerEngine(ActivityCalls, DeviceCalls, DiskCalls, PullCalls):
+class DockerEngine(ActivityCalls, DeviceCalls, DiskCalls, PullCalls, ShellCalls):
     """Docker, with all that is asked of it."""
 
     def __init__(self, **kwargs: Any) -> None:
