@@ -25,6 +25,7 @@ DS01Error                     base; `str(error)` is for the student, `detail` fo
     ├── EngineUnavailable     Docker does not answer, or refused a call
     ├── HubUnavailable        the Hub does not answer, or refused a call
     ├── ServiceUnavailable    the service does not answer at its socket
+    │   └── ConnectionLost    it went away while a shell was open
     ├── InventoryUnavailable  NVML (or the box file) cannot be read
     └── LedgerUnavailable     the ledger cannot be read or written
 """
@@ -115,6 +116,13 @@ class WaitedTooLong(NothingFree):
 
     def __init__(self, message: str, *, detail: str = "") -> None:
         super().__init__(message, detail=detail, can_wait=False)
+
+
+class NoContainer(DS01Error):
+    """There is no container of hers of that name."""
+
+    reason = "no-container"
+    status_code = 404
 
 
 class NameTaken(DS01Error):
@@ -231,6 +239,12 @@ class ServiceUnavailable(SiteBroken):
     """The service does not answer at its socket, or in words that nobody understands."""
 
     reason = "service"
+
+
+class ConnectionLost(ServiceUnavailable):
+    """The service went away while a shell was open."""
+
+    reason = "connection"
 
 
 class InventoryUnavailable(SiteBroken):
