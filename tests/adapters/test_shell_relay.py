@@ -20,9 +20,10 @@ from websockets.sync.client import ClientConnection, unix_connect
 
 from ds01_spawner.adapters.engine import DockerEngine
 from ds01_spawner.cli.container.wire import Exit, open_wire
-from ds01_spawner.errors import DS01Error, RequestRefused, ServiceUnavailable, SiteBroken
+from ds01_spawner.errors import ConnectionLost, DS01Error, RequestRefused, ServiceUnavailable, SiteBroken
 
 from ..conftest import PrivateEngine
+from ..hub.docker_link import DockerLink
 from ..hub.waiting import wait_for
 from .people import list_programs, running_container
 from .shell_service import PATH, ShellService, serving_shells
@@ -165,11 +166,25 @@ def test_what_no_shell_has_is_refused(service: ShellService, query: str) -> None
     assert not service.opened
 
 
-def test_what_is_no_websocket_is_refused_in_json(service: ShellService) -> None:
-    command = ["curl", "-sS", "--unix-socket", str(service.socket), f"http://localhost{PATH}"]
-    done = subprocess.run(command, capture_output=True, check=True)
-    assert json.loads(done.stdout)["reason"] == "websocket"
+def ask(service: ShellService, query: str, *headers: str) -> bytes:
+    """What a request gets that is no whole handshake."""
+    command = ["curl", "-sS", "--max-time", "60", "--unix-socket", str(service.socket)]
+    sent = [part for header in headers for part in ("-H", header)]
+    return subprocess.run(
+        [*command, *sent, f"http://localhost{PATH}?{query}"], capture_output=True, check=True
+    ).stdout
+
+
+@pytest.mark.parametrize("headers", [(), ("Connection: Upgrade", "Upgrade: websocket")])
+def test_what_is_no_websocket_is_refused_in_json(service: ShellService, headers: tuple[str, ...]) -> None:
+    assert json.loads(ask(service, "", *headers))["reason"] == "websocket"
     assert not service.opened
+
+
+def test_a_handshake_that_fails_late_leaves_no_shell(service: ShellService) -> None:
+    headers = ("Upgrade: websocket", "Sec-WebSocket-Key: x", "Sec-WebSocket-Version: 13")
+    assert b"Connection" in ask(service, "tty=0&arg=sleep&arg=1234", *headers)
+    assert service.opened
 
 
 def test_one_person_has_so_many_shells(service: ShellService) -> None:
@@ -369,6 +384,22 @@ def test_the_status_is_told_when_the_container_ends(
             assert select.select([wire], [], [], 60)[0]
             found += wire.receive()
         wire.close()
+
+
+def test_a_docker_that_goes_away_is_said(
+    tmp_path: Path, private_engine: PrivateEngine, container: Container
+) -> None:
+    link = DockerLink(tmp_path / "docker", private_engine.docker_host)
+    through = DockerEngine(docker_host=link.docker_host)
+    with serving_shells(tmp_path / "s", through, container) as service:
+        wire = open_wire(str(service.socket), f"{PATH}?tty=0&arg=cat")
+        link.cut()
+        assert select.select([wire], [], [], 60)[0]
+        with pytest.raises(ConnectionLost, match="Docker on the server did not do what was asked"):
+            wire.receive()
+        wire.close()
+    # Its input ended with the connection.
+    wait_for(lambda: "cat" not in list_programs(container), "it has ended")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])

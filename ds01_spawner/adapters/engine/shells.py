@@ -190,16 +190,19 @@ class Shell:
     def hang_up(self, *, grace_seconds: float = _GRACE_SECONDS) -> None:
         """End the command as when its terminal's line breaks, and the connection. Gone already is fine.
 
-        Docker would let it run on. One on another machine is asked by the end of its input, and the log
-        says so: it may ignore that.
+        Docker would let it run on. One that cannot be signalled from here, as on another machine, is asked
+        by the end of its input, and the log says so: it may ignore that.
         """
         with self._hanging_up:
             if self._is_closed.is_set():
                 return
             try:
                 self._end(grace_seconds)
-            except (EngineUnavailable, PermissionError) as exc:
-                log.warning("a shell in %s may run on: %s", self._container_id[:12], exc)
+            except EngineUnavailable as exc:
+                log.warning("a shell in %s may run on: %s", self._container_id[:12], exc.detail)
+            except (PermissionError, ProcessLookupError) as exc:
+                log.warning("a shell in %s is only asked to end: %s", self._container_id[:12], exc)
+                self._ask_to_end()
             finally:
                 self._close()
 
@@ -219,11 +222,7 @@ class Shell:
             if process is not None and again["Pid"] == process.pid:
                 hang_up(process, grace_seconds=grace_seconds)
                 return
-        log.warning(
-            "a shell in %s is no process of this machine: it is asked to end, and may run on",
-            self._container_id[:12],
-        )
-        self._ask_to_end()
+        raise ProcessLookupError("it is no process of this machine")
 
     def _ask_to_end(self) -> None:
         with self._dropping():

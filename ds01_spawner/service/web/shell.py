@@ -139,7 +139,7 @@ class ShellRelay(Handler, WebSocketHandler):
         caller = self.require_caller()
         if "Origin" in self.request.headers:
             raise Refused(403, "A shell is not for browsers: use ds01 container run.", "origin")
-        if self.request.headers.get("Upgrade", "").lower() != "websocket":
+        if not self._asks_for_websocket():
             raise Refused(400, "A shell needs a WebSocket: use ds01 container run.", "websocket")
         user = self.get_query_argument("user", caller.name)
         if not caller.is_self(user):
@@ -147,6 +147,12 @@ class ShellRelay(Handler, WebSocketHandler):
                 403, "A shell is for your own containers only, also if you are admin.", "not-allowed"
             )
         return user
+
+    def _asks_for_websocket(self) -> bool:
+        # Tornado asks too, but when the shell is open already.
+        headers = self.request.headers
+        is_upgrade = headers.get("Upgrade", "").lower() == "websocket"
+        return is_upgrade and "Sec-WebSocket-Key" in headers and headers.get("Sec-WebSocket-Version") == "13"
 
     async def _stay(self, shell: Shell) -> None:
         try:
