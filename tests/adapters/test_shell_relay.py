@@ -289,6 +289,17 @@ def test_output_that_nobody_reads_does_not_pile_up(service: ShellService, contai
     wait_for(lambda: "yes" not in list_programs(container), "it has ended")
 
 
+def test_a_service_stops_though_nobody_reads_what_it_sends(
+    tmp_path: Path, ours: DockerEngine, container: Container
+) -> None:
+    with serving_shells(tmp_path / "s", ours, container) as service:
+        wire = open_wire(str(service.socket), f"{PATH}?tty=0&arg=yes")
+        wait_for(lambda: _sleeps(container, "yes"), "the command waits until it is read")
+    assert not service.threads()
+    assert len(list_programs(container)) == 2
+    wire.close()
+
+
 def _memory() -> int:
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")

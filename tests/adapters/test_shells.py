@@ -214,6 +214,18 @@ def test_a_terminal_passes_each_byte_and_dockers_own_keys(open_shell: Open) -> N
     assert shell.exit_status() == 0
 
 
+def test_who_types_the_keys_that_detach_a_shell_has_left_it(open_shell: Open, container: Container) -> None:
+    shell = open_shell("cat", tty=True)
+    shell.write(b"ready\n")
+    read_until(shell, "ready")
+    for key in b"\x00\x1e\x1f" * 3:
+        shell.write(bytes([key]))
+    read_all(shell)
+    # Docker ends it, or leaves that to us.
+    assert shell.exit_status() in (126, 129)
+    wait_for(lambda: len(list_programs(container)) == 2, "it has ended")
+
+
 def test_hanging_up_ends_the_shell_and_what_runs_in_its_foreground(
     open_shell: Open, container: Container
 ) -> None:
