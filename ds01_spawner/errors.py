@@ -145,13 +145,6 @@ class MountRefused(RequestRefused):
     reason = "mount"
 
 
-class NoContainer(DS01Error):
-    """There is no container of hers of that name."""
-
-    reason = "no-container"
-    status_code = 404
-
-
 class ServerEnded(DS01Error):
     """The container ran, and Jupyter in it ended before it answered; `detail` is the end of its log."""
 

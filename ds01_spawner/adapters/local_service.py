@@ -17,7 +17,7 @@ from urllib.parse import quote, urlencode
 from ..errors import DS01Error, NoContainer, RequestRefused, ServiceUnavailable, SiteBroken
 
 SOCKET = "/run/ds01/ds01.sock"
-_AWAY = (
+AWAY = (
     "The service of DS01 does not answer on this machine. Your containers run on; try again in a minute, and "
     "tell your admin if it stays so."
 )
@@ -66,7 +66,7 @@ class LocalService:
             try:
                 answer = self._send(connection, "GET", path, query, None)
                 if answer.status != http.client.OK:
-                    raise _read_refusal(answer.status, answer.read())
+                    raise read_refusal(answer.status, answer.read())
                 for line in answer:
                     if line.startswith(b"data:"):
                         yield json.loads(line[len(b"data:") :])
@@ -84,7 +84,7 @@ class LocalService:
             finally:
                 connection.close()
             if answer.status >= http.client.BAD_REQUEST:
-                raise _read_refusal(answer.status, content)
+                raise read_refusal(answer.status, content)
             found: dict[str, Any] = json.loads(content)
             return found
 
@@ -106,9 +106,9 @@ class LocalService:
         try:
             yield
         except (OSError, http.client.HTTPException) as exc:
-            raise ServiceUnavailable(_AWAY, detail=f"{self.path}: {exc or type(exc).__name__}") from exc
+            raise ServiceUnavailable(AWAY, detail=f"{self.path}: {exc or type(exc).__name__}") from exc
         except ValueError as exc:
-            raise ServiceUnavailable(_AWAY, detail=f"{self.path}: cannot read the answer ({exc})") from exc
+            raise ServiceUnavailable(AWAY, detail=f"{self.path}: cannot read the answer ({exc})") from exc
 
 
 def name_path(name: str, verb: str = "") -> str:
@@ -116,13 +116,16 @@ def name_path(name: str, verb: str = "") -> str:
     return f"containers/{quote(name, safe='')}" + (f"/{verb}" if verb else "")
 
 
-def _read_refusal(status: int, content: bytes) -> DS01Error:
-    """Return what the service refused, as an error of the kind that it is."""
+def read_refusal(status: int, content: bytes) -> DS01Error:
+    """Return what the service answered in place of what was asked for, as an error of the kind that it is."""
     try:
         found = json.loads(content)
         message, reason = str(found["message"]), str(found["reason"])
-    except (KeyError, TypeError, ValueError):
-        message, reason = f"The service answered with {status}.", ""
+    except (KeyError, TypeError, ValueError) as exc:
+        return ServiceUnavailable(AWAY, detail=f"cannot read the answer: {exc}")
     if reason == NoContainer.reason:
         return NoContainer(message)
-    return SiteBroken(message) if status >= http.client.INTERNAL_SERVER_ERROR else RequestRefused(message)
+    kind = SiteBroken if status >= http.client.INTERNAL_SERVER_ERROR else RequestRefused
+    error: DS01Error = kind(message)
+    error.reason, error.status_code = reason, status
+    return error

@@ -19,8 +19,14 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, unix_connect
 
 from ds01_spawner.adapters.engine import DockerEngine
-from ds01_spawner.cli.container.wire import Exit, open_wire
-from ds01_spawner.errors import ConnectionLost, DS01Error, RequestRefused, ServiceUnavailable, SiteBroken
+from ds01_spawner.adapters.shell_wire import Exit, open_wire
+from ds01_spawner.errors import (
+    ConnectionLost,
+    DS01Error,
+    NoContainer,
+    ServiceUnavailable,
+    SiteBroken,
+)
 
 from ..conftest import PrivateEngine
 from ..hub.docker_link import DockerLink
@@ -100,7 +106,7 @@ def refusal(socket: Path, target: str = PATH) -> DS01Error:
 
 def test_a_container_that_she_has_not_is_refused_in_the_services_words(service: ShellService) -> None:
     error = refusal(service.socket, "/api/servers/other/shell")
-    assert isinstance(error, RequestRefused)
+    assert isinstance(error, NoContainer)
     assert (str(error), error.reason) == ("You have no container of this name.", "no-container")
     assert not service.opened
 

@@ -57,7 +57,7 @@ def list_addresses(hub: Hub) -> list[tuple[str, str]]:
     """Return every address of the socket with a method that it answers, about the server `thesis`."""
     (lease,) = hub.leases()
     slot = hub.lab.slots("1g.10gb")[0]
-    application = make_local_application(None, Containers(None, None))  # type: ignore[arg-type]
+    application = make_local_application(None, Containers(None, None), None)  # type: ignore[arg-type]
     found = []
     for rule in application.wildcard_router.rules:
         pattern = rule.matcher.regex.pattern.rstrip("$")  # type: ignore[attr-defined]

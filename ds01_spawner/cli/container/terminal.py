@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from urllib.parse import quote_from_bytes
 
-from .wire import Exit, Output, Wire, open_wire
+from ...adapters.shell_wire import Exit, Output, Wire, open_wire
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 _INTERRUPT = b"\x03"
@@ -39,11 +39,11 @@ def relay(socket_path: str, path: str, command: Sequence[str] = ()) -> int:
 
     Args:
         socket_path: where the service listens.
-        path: the address of the shell there, as in `/api/servers/jupyter/shell`.
+        path: the address of the shell there, as in `/api/containers/jupyter/shell`.
 
     Raises:
         ServiceUnavailable: the service does not answer; ConnectionLost: no more.
-        RequestRefused, SiteBroken: what the service says instead of opening it.
+        NoContainer, RequestRefused, SiteBroken: what the service says instead of opening it.
         BrokenPipeError: nobody reads our output any more.
         KeyboardInterrupt: Ctrl-C without a terminal.
     """

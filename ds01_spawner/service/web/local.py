@@ -36,6 +36,8 @@ from .mine import (
     Stop,
     Use,
 )
+from .shell import ShellRelay
+from .shells import Shells
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +77,7 @@ class LocalServer(HTTPServer):
         super().on_close(server_conn)
 
 
-def make_local_application(rooms: Rooms, containers: Containers) -> Application:
+def make_local_application(rooms: Rooms, containers: Containers, shells: Shells) -> Application:
     """Return the application at the socket; its addresses have no prefix."""
     shared = {"rooms": rooms}
     mine = {"rooms": rooms, "containers": containers}
@@ -94,6 +96,7 @@ def make_local_application(rooms: Rooms, containers: Containers) -> Application:
         ("api/containers/([^/]+)/give-back", GivingBack, mine),
         ("api/containers/([^/]+)/remove", Removal, mine),
         ("api/containers/([^/]+)/log", Log, mine),
+        ("api/containers/([^/]+)/shell", ShellRelay, {"rooms": rooms, "shells": shells}),
         ("api/containers/([^/]+)/use", Use, mine),
         ("api/servers", AllServers, shared),
         ("api/servers/([^/]+)", OneServer, shared),

@@ -43,6 +43,7 @@ from .local import LocalServer, listen, make_local_application
 from .open_form import Availability, Dockerfile, Preview
 from .outlook import Outlook
 from .page import Page, StaticFile
+from .shells import Shells, opening
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +98,9 @@ async def _serve(site: DS01, address: Address | None, stop: threading.Event, hub
         at_socket = Rooms(
             door=SocketDoor(site, hub, pool), hub_auth=None, desk=desk, outlook=outlook, pool=pool, ends=ends
         )
-        local = LocalServer(make_local_application(at_socket, Containers(site, hub)), **_BOUNDS)
+        shells = Shells(opening(site))
+        application = make_local_application(at_socket, Containers(site, hub), shells)
+        local = LocalServer(application, **_BOUNDS)
         listen(local, Path(site.socket_path))
         log.info("answering at %s", site.socket_path)
         servers: list[HTTPServer] = [local]
@@ -108,6 +111,8 @@ async def _serve(site: DS01, address: Address | None, stop: threading.Event, hub
         await asyncio.get_running_loop().run_in_executor(None, stop.wait)
         for server in servers:
             server.stop()
+        await shells.close()
+        for server in servers:
             await server.close_all_connections()
 
 

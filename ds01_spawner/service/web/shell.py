@@ -108,7 +108,7 @@ def _read_cells(query: Mapping[str, Sequence[bytes]], key: str, otherwise: str) 
 
 
 class ShellRelay(Handler, WebSocketHandler):
-    """`/api/servers/NAME/shell`."""
+    """`/api/containers/NAME/shell`."""
 
     _shell: Shell | None = None
     _passing: asyncio.Task[None] | None = None

@@ -12,16 +12,13 @@ import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ...errors import ConnectionLost, DS01Error, RequestRefused, ServiceUnavailable, SiteBroken
+from ..errors import ConnectionLost, DS01Error, ServiceUnavailable
+from .local_service import AWAY, read_refusal
 
 if TYPE_CHECKING:
     from websockets.client import ClientProtocol
     from websockets.http11 import Response
 
-_AWAY = (
-    "The service of DS01 does not answer on this machine. Your containers run on; try again in a minute, and "
-    "tell your admin if it stays so."
-)
 _LOST = (
     "The connection to your container was lost: the service of DS01 ended, or was started anew. Your "
     "container runs on; open the shell again in a minute."
@@ -29,7 +26,6 @@ _LOST = (
 # To open a shell takes Docker some seconds on a machine that is busy.
 _OPEN_SECONDS = 120
 _PIECE_BYTES = 64 * 1024
-_INTERNAL_ERROR = 500
 _SERVICE_FAILED = 1011
 
 
@@ -154,7 +150,7 @@ def open_wire(socket_path: str, target: str) -> Wire:
 
     Raises:
         ServiceUnavailable: the service does not answer.
-        RequestRefused, SiteBroken: what it says instead; `reason` is its word, too.
+        NoContainer, RequestRefused, SiteBroken: what it says instead.
     """
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -164,7 +160,7 @@ def open_wire(socket_path: str, target: str) -> Wire:
         connection.setblocking(False)
     except OSError as exc:
         connection.close()
-        raise ServiceUnavailable(_AWAY, detail=f"{socket_path}: {exc}") from exc
+        raise ServiceUnavailable(AWAY, detail=f"{socket_path}: {exc}") from exc
     except BaseException:
         connection.close()
         raise
@@ -188,7 +184,7 @@ def _shake_hands(connection: socket.socket, target: str) -> ClientProtocol:
         protocol.receive_data(data)
     answer = next((event for event in protocol.events_received() if isinstance(event, Response)), None)
     if protocol.handshake_exc is not None or answer is None:
-        raise _read_refusal(answer) from protocol.handshake_exc
+        raise _explain(answer) from protocol.handshake_exc
     return protocol
 
 
@@ -199,15 +195,7 @@ def _read_exit(text: bytes) -> Exit:
         raise ConnectionLost(_LOST, detail=f"cannot read how the shell ended: {exc}") from exc
 
 
-def _read_refusal(answer: Response | None) -> DS01Error:
+def _explain(answer: Response | None) -> DS01Error:
     if answer is None:
-        return ServiceUnavailable(_AWAY, detail="it does not speak HTTP")
-    try:
-        found = json.loads(bytes(answer.body or b""))
-        message, reason = str(found["message"]), str(found["reason"])
-    except (KeyError, TypeError, ValueError) as exc:
-        return ServiceUnavailable(_AWAY, detail=f"cannot read the answer: {exc}")
-    kind = SiteBroken if answer.status_code >= _INTERNAL_ERROR else RequestRefused
-    error: DS01Error = kind(message)
-    error.reason, error.status_code = reason, answer.status_code
-    return error
+        return ServiceUnavailable(AWAY, detail="it does not speak HTTP")
+    return read_refusal(answer.status_code, bytes(answer.body or b""))
