@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pexpect
 import pytest
 
 from ds01_spawner import mlc
@@ -109,6 +110,32 @@ def test_what_it_takes_and_what_it_printed_can_be_read(ada: AtShell) -> None:
     assert 0 < use["memory_bytes"] < use["memory_limit"]
     assert use["processes"] >= 2
     assert "ServerApp" in ada.do("container", "logs", "thesis", "--lines", "50")
+
+
+def test_a_shell_is_hers_at_her_terminal_and_leaving_it_stops_nothing(
+    hub: Hub, both: tuple[AtShell, Student]
+) -> None:
+    ada, student = both
+    student.start({"profile": "catalog"}, "course")
+    command, *arguments = ada.ds01_command("container", "run", "course")
+    shell = pexpect.spawn(
+        command,
+        arguments,
+        env={**ada.environment, "TERM": "xterm"},
+        cwd="/",
+        dimensions=(31, 97),
+        encoding="utf-8",
+        timeout=60,
+    )
+    shell.sendline("echo $(whoami) $(id -u) $(pwd) $(stty size) $TERM '<-'")
+    shell.expect_exact(f"{ada.name} {ada.person.uid} /workspace 31 97 xterm <-")
+    shell.sendline("touch here; exit 7")
+    shell.expect(pexpect.EOF)
+    shell.close()
+    assert shell.exitstatus == 7
+    assert (ada.person.workspace / "here").stat().st_uid == ada.person.uid
+    assert student.server("course")["ready"]
+    assert hub.container(ada.person, "course")["State"]["Running"]
 
 
 # what is refused, and how
