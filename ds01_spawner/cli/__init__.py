@@ -23,6 +23,8 @@ from .questions import Abandoned
 _DONE, _FAILED, _MISUSED, _AWAY, _MISSING = 0, 1, 2, 3, 4
 _LEFT = 128 + signal.SIGINT
 
+_OWN_NAMES = ("ds01", "__main__.py")
+
 # In which module each command is, in the order of the help.
 _COMMANDS = {
     "status": "status",
@@ -32,6 +34,7 @@ _COMMANDS = {
     "limits": "limits",
     "gpu": "gpu",
     "reconcile": "reconcile",
+    "old-names": "old_names",
 }
 
 _EPILOG = """\
@@ -55,20 +58,31 @@ Hub's settings: --config, else $DS01_CONFIG, else
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `ds01` and return its exit status; `arguments` are those of the process unless given.
 
+    A process that is called by an old name does what that stands for.
+
     Raises:
         SystemExit: after `--help`, `--version`, and with status 2 for wrong arguments.
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
         try:
-            given = sys.argv[1:] if arguments is None else arguments
-            return _run(build_parser(given).parse_args(given))
+            called = os.path.basename(sys.argv[0])
+            if arguments is None and called not in _OWN_NAMES:
+                from .old_names import OLD_NAMES, run_old
+
+                if called in OLD_NAMES:
+                    return run_old(called, sys.argv[1:], _run_arguments)
+            return _run_arguments(sys.argv[1:] if arguments is None else arguments)
         finally:
             sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read has gone (`| head`); what is left in the buffer would fail once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
+
+
+def _run_arguments(arguments: Sequence[str]) -> int:
+    return _run(build_parser(arguments).parse_args(arguments))
 
 
 def _run(options: argparse.Namespace) -> int:

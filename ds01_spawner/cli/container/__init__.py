@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..service import add_socket, add_user
 from .adopt import adopt_container
 from .create import create_container
-from .mine import list_containers, remove_container, show_log, show_use, stop_container
+from .mine import clean_up, list_containers, remove_container, show_log, show_use, stop_container
 from .run import run_container
 
 if TYPE_CHECKING:
@@ -50,6 +50,11 @@ With --json, a list of objects:
   memory_bytes, processes     numbers
   memory_limit                number, null for none
 """
+_CLEANUP = """\
+What is held keeps its GPUs and stays; so does what AIME's tools made.
+
+With --json, an object: removed, a list of names
+"""
 _ADOPT = f"""\
 AIME's containers see every GPU and run without Jupyter, so none can be taken over as
 it is. Its files (not /workspace and what else is mounted: those stay where they are)
@@ -89,6 +94,8 @@ def add_commands(commands: Commands, files: argparse.ArgumentParser) -> None:
     removing = _add(subcommands, files, "remove", remove_container, "stop a container and forget it", "")
     _add_name(removing)
     removing.add_argument("--yes", action="store_true", help="do not ask")
+    cleaning = _add(subcommands, files, "cleanup", clean_up, "forget all your stopped containers", _CLEANUP)
+    cleaning.add_argument("--yes", action="store_true", help="do not ask")
     adopting = _add(
         subcommands, files, "adopt", adopt_container, "make one of AIME's containers a server", _ADOPT
     )

@@ -1,4 +1,4 @@
-"""`ds01 container list`, `stats`, `logs`, `stop` and `remove`."""
+"""`ds01 container list`, `stats`, `logs`, `stop`, `remove` and `cleanup`."""
 
 from __future__ import annotations
 
@@ -116,6 +116,29 @@ def remove_container(options: argparse.Namespace) -> None:
         print_json(found)
     else:
         print(f"{options.name} is removed. /workspace and your home are kept.")
+
+
+def clean_up(options: argparse.Namespace) -> None:
+    """Forget all stopped containers of one's own, after asking; those that AIME's tools made stay."""
+    service, query = open_service(options), make_query(options)
+    found = service.get("containers", query)
+    # The default server has an empty name, and cannot be forgotten.
+    names = [one["name"] for one in found["containers"] if one["state"] == "stopped" and one["server"]]
+    if not options.json:
+        _tell(found["problems"])
+    if names and not options.yes:
+        prompt = f"Remove {', '.join(names)}? /workspace and your home are kept."
+        if not open_terminal().ask(YesNo(prompt=prompt, default=False)):
+            _tell(["Nothing was changed."])
+            return
+    for name in names:
+        service.post(name_path(name, "remove"), query)
+        if not options.json:
+            print(f"{name} is removed.")
+    if options.json:
+        print_json({"removed": names})
+    elif not names:
+        _tell(["None of your containers is stopped."])
 
 
 def _tell(sentences: list[str]) -> None:
