@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from ..errors import ConfigBroken, DS01Error, NoContainer, ServiceUnavailable
-from .questions import Abandoned
+from .leaving import Abandoned
 
 _DONE, _FAILED, _MISUSED, _AWAY, _MISSING = 0, 1, 2, 3, 4
 _LEFT = 128 + signal.SIGINT

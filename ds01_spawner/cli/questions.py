@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import sys
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from ..errors import DS01Error, RequestRefused, SiteBroken
+from .leaving import Abandoned
 from .tables import show
 
 if TYPE_CHECKING:
@@ -27,22 +27,6 @@ T_co = TypeVar("T_co", covariant=True)
 # A program that answers wrongly would be asked for ever.
 _MOST_TRIES = 20
 _YES_OR_NO = {"y": True, "yes": True, "n": False, "no": False}
-
-
-class Abandoned(Exception):
-    """She left; the text says what that means, in a sentence."""
-
-    def __init__(self, message: str = "Nothing was changed.") -> None:
-        super().__init__(message)
-
-
-@contextmanager
-def leaving() -> Iterator[None]:
-    """Take Ctrl-C between two questions as it is taken at one: nothing is changed in here."""
-    try:
-        yield
-    except KeyboardInterrupt as exc:
-        raise Abandoned from exc
 
 
 class Question(Protocol[T_co]):

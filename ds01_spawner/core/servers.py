@@ -74,18 +74,17 @@ class Servers:
         if not mine:
             return ()
         known = {slot.uuid: slot for slot in self._ledger.known_slots()}
-        left, watches = self._lifetimes.time_left(), self._ledger.watches()
+        watches = self._ledger.watches()
         return tuple(
             self._describe(
                 lease,
                 tuple(known[uuid] for uuid in lease.slots if uuid in known),
-                left.get(lease.id, TimeLeft()),
-                watches[lease.id][0] if lease.id in watches else Watch(),
+                *watches.get(lease.id, (Watch(), TimeLeft(run_until=lease.runs_until))),
             )
             for lease in mine
         )
 
-    def _describe(self, lease: Lease, slots: tuple[Slot, ...], left: TimeLeft, watch: Watch) -> ServerView:
+    def _describe(self, lease: Lease, slots: tuple[Slot, ...], watch: Watch, left: TimeLeft) -> ServerView:
         policy, now = self._offers.limits_for(lease.user, (lease.group,)).policy, self._leases.now()
         if lease.state is not LeaseState.ACTIVE:
             # What was seen of one that is held is from before its stop.

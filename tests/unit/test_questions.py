@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from ds01_spawner.cli.questions import Abandoned, Choice, Interview, Items, Text, YesNo, leaving
+from ds01_spawner.cli.leaving import Abandoned, leaving
+from ds01_spawner.cli.questions import Choice, Interview, Items, Text, YesNo
 from ds01_spawner.errors import CatalogBroken, ImageFailed, RequestRefused
 
 FRUIT = Choice(

@@ -12,7 +12,8 @@ from typing import Any
 from ...adapters.local_service import LocalService, name_path
 from ...errors import RequestRefused
 from ...model import MOST_GPUS, NO_GPU
-from ..questions import leaving, open_terminal
+from ..leaving import leaving
+from ..questions import open_terminal
 from ..service import make_query, open_service
 from ..tables import align, print_json, show
 from .starting import start

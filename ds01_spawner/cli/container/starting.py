@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from ...adapters.local_service import LocalService, name_path
 from ...errors import RequestRefused
-from ..questions import Abandoned
+from ..leaving import Abandoned
 from ..tables import show
 
 _LOG = "log"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from ...buildlog import BuildStep, ProgressReader, sum_up
 from ...errors import BuildFailed, RequestRefused
-from ..questions import Abandoned
+from ..leaving import Abandoned
 from . import folder
 from .recipe import DOCKERFILE, Owner
 

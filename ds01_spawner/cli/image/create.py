@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import RequestRefused
-from ..questions import Interview, leaving, open_terminal
+from ..leaving import leaving
+from ..questions import Interview, open_terminal
 from ..sources import Sources
 from ..tables import print_json
 from . import folder, tutor

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from ...buildlog import sum_up
 from ...errors import BuildFailed, DS01Error, EngineUnavailable, ImageFailed
 from ..gpu.changes import find_who
-from ..questions import Abandoned
+from ..leaving import Abandoned
 from ..sources import Sources, open_core
 from ..tables import print_json, show
 from .parts import say
