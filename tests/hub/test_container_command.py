@@ -11,12 +11,14 @@ import pexpect
 import pytest
 
 from ds01_spawner import mlc
+from ds01_spawner.model import LeaseState
 
 from .accounts import AtShell
 from .conftest import OpenHub
 from .hub import ADMIN, Hub
 from .lab import Person
 from .student import Student
+from .waiting import wait_for
 
 PROFILES = [
     {
@@ -99,6 +101,19 @@ def test_a_server_of_the_browser_is_stopped_started_and_removed_here(
     assert student.server("course")["ready"]
     ada.do("container", "remove", "course", "--yes")
     assert "course" not in student.model()["servers"]
+    assert hub.traces(ada.person) == {}
+
+
+def test_what_is_held_after_aimes_stop_is_given_back_by_ours(hub: Hub, both: tuple[AtShell, Student]) -> None:
+    ada, student = both
+    hub.lab.set_limits(ada.person, gpu_hold_after_stop_h=1, container_hold_after_stop_h=1)
+    student.start({"profile": "catalog", "gpu_profile": "1g.10gb"}, "course")
+    hub.docker.stop(f"course._.{ada.person.uid}")
+    wait_for(lambda: hub.leases(ada.person)[0].state is LeaseState.HELD, "it is held")
+    (shown,) = ada.read("container", "list")["containers"]
+    assert (shown["state"], shown["lease"]["held_until"] is not None) == ("held", True)
+    assert ", held until " in ada.do("status")
+    ada.do("container", "stop", "course")
     assert hub.traces(ada.person) == {}
 
 

@@ -216,8 +216,13 @@ class Containers:
         }
 
     def stop(self, user: str, name: str) -> bool:
-        """Have the Hub stop a server; False if there is nothing to stop."""
-        return self._require_hub().stop(user, self._server(user, name))
+        """Have the Hub stop a server, or give back what is held for it; False if there is nothing to stop."""
+        found = self.find_own(user, name)
+        if found.view is not None and found.view.lease.state is LeaseState.HELD:
+            # The Hub has stopped it already, as far as it knows.
+            self._site.core.leases.settle(found.view.lease.id, ended="its user gave it back")
+            return True
+        return self._require_hub().stop(user, found.server or "")
 
     def remove(self, user: str, name: str) -> bool:
         """Have the Hub stop and forget a server; the default one is only stopped."""
