@@ -177,7 +177,7 @@
   }
 
   async function copy(card) {
-    const command = `mlc-open ${card.dataset.name}`;
+    const command = `ds01 container run ${card.dataset.name}`;
     try {
       await navigator.clipboard.writeText(command);
       say(card, `Copied: ${command}`);
