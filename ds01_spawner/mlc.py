@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .errors import NameTaken, RequestRefused
@@ -141,7 +141,11 @@ def labels(plan: ContainerPlan) -> dict[str, str]:
 
     A label inherited from the image is overridden when it has a comma, or when it is one of AIME's:
     a base image that somebody committed carries somebody else's name.
+
+    Raises:
+        RequestRefused: the image has a label whose name breaks `mlc list`; no name can be taken away.
     """
+    _refuse_label_names(plan.image_labels)
     mounts = {mount.target: mount.source for mount in plan.mounts}
     own = {
         LABEL: plan.account.name,
@@ -160,11 +164,37 @@ def labels(plan: ContainerPlan) -> dict[str, str]:
         LEASE_LABEL: plan.nonce,
     }
     inherited = {
-        name: value.replace(",", ";")
+        name: value
         for name, value in plan.image_labels.items()
         if "," in value or name.startswith(f"{LABEL}.")
     }
     return {name: value.replace(",", ";") for name, value in (inherited | own).items()}
+
+
+def look_labels(image_labels: Mapping[str, str], looker: str) -> dict[str, str]:
+    """Return the labels of a container by which `looker` looks into an image.
+
+    It lives for a moment only, but whoever lists containers then shall be able to; it is nobody's.
+
+    Raises:
+        RequestRefused: as `labels` does.
+    """
+    _refuse_label_names(image_labels)
+    inherited = {
+        name: "-" if f"{name}.".startswith(f"{LABEL}.") else value.replace(",", ";")
+        for name, value in image_labels.items()
+    }
+    return inherited | {LOOK_LABEL: looker}
+
+
+def _refuse_label_names(names: Iterable[str]) -> None:
+    # `mlc list` splits at commas and then at `=`: such a name crashes it, or shows another person's.
+    for name in names:
+        if "," in name or "=" in name:
+            raise RequestRefused(
+                f"The base image has a label whose name has a comma or an equals sign, {name[:60]!r}. AIME's "
+                "mlc list cannot read it. Take another image, or build this one without the label."
+            )
 
 
 def device_requests(mode: str, devices: Sequence[str]) -> list[dict[str, object]]:

@@ -20,6 +20,7 @@ from ds01_spawner.mlc import (
     from_inspect,
     image_name,
     labels,
+    look_labels,
     pinned_devices,
     project_name,
 )
@@ -156,8 +157,30 @@ def test_label_of_the_image_is_left_alone_unless_it_is_aimes_or_has_a_comma() ->
     assert inherited == {"authors": "one; two", "aime.mlc.MAINTAINER": "lab"}
 
 
+@pytest.mark.parametrize("name", ["one,two", "a=b", "x=1,aime.mlc.USER"])
+def test_image_with_a_label_whose_name_would_break_the_list_is_refused(name: str) -> None:
+    with pytest.raises(RequestRefused, match="comma or an equals sign"):
+        labels(replace(PLAN, image_labels={"vendor": "NVIDIA", name: "value"}))
+
+
+def test_container_that_looks_into_an_image_is_nobodys() -> None:
+    image_labels = {"aime.mlc": "bob", "aime.mlc.USER": "bob", "authors": "one, two", "aime.mlcs": "kept"}
+    assert look_labels(image_labels, "hub") == {
+        "aime.mlc": "-",
+        "aime.mlc.USER": "-",
+        "authors": "one; two",
+        "aime.mlcs": "kept",
+        "aime.mlc.DS01_LOOK": "hub",
+    }
+    with pytest.raises(RequestRefused, match="comma or an equals sign"):
+        look_labels({"one,two": "value"}, "hub")
+
+
+label_names = st.text(st.characters(exclude_characters=",="), max_size=10)
+
+
 @given(
-    st.dictionaries(st.text(max_size=10), st.text(alphabet="a,;", max_size=5)),
+    st.dictionaries(label_names, st.text(alphabet="a,;", max_size=5)),
     st.lists(st.text(alphabet="a,", max_size=5)),
     st.text(alphabet="a,/", max_size=5),
 )

@@ -166,7 +166,7 @@ class ImageCalls(Connection):
                 environment={"NVIDIA_VISIBLE_DEVICES": "void"},
                 host_config=config,
                 user="0",
-                **_look(),
+                **self._look(reference),
             )
             try:
                 # Before its start: it is gone at its end, and what it printed with it.
@@ -175,6 +175,12 @@ class ImageCalls(Connection):
                 return b"".join(output).decode(errors="replace")
             finally:
                 self._throw_away(made["Id"])
+
+    def _look(self, reference: str) -> dict[str, Any]:
+        """Return what marks a container as ours to look into an image, and to be removed once we are gone."""
+        config = self.client.inspect_image(reference).get("Config") or {}
+        labels = mlc.look_labels(config.get("Labels") or {}, own_process())
+        return {"name": f"{mlc.LOOK_NAME}{secrets.token_hex(8)}", "labels": labels}
 
     def _throw_away(self, container_id: str) -> None:
         try:
@@ -218,7 +224,9 @@ class ImageCalls(Connection):
 
     def _read_image_files(self, image_id: str, paths: tuple[str, ...]) -> dict[str, bytes]:
         with translated(f"looking into the image {image_id}"):
-            made = self.client.create_container(image_id, entrypoint=["/"], network_disabled=True, **_look())
+            made = self.client.create_container(
+                image_id, entrypoint=["/"], network_disabled=True, **self._look(image_id)
+            )
             try:
                 parents = {str(parent) for path in paths for parent in PurePosixPath(path).parents}
                 for parent in sorted(parents - {"/"}):
@@ -248,11 +256,6 @@ class ImageCalls(Connection):
         except docker.errors.NotFound:
             return b""
         return _first_file(b"".join(stream))
-
-
-def _look() -> dict[str, Any]:
-    """Return what marks a container as ours to look into an image, and to be removed once we are gone."""
-    return {"name": f"{mlc.LOOK_NAME}{secrets.token_hex(8)}", "labels": {mlc.LOOK_LABEL: own_process()}}
 
 
 def _first_file(archive: bytes) -> bytes:
