@@ -34,6 +34,8 @@ _COMMANDS = {
     "limits": "limits",
     "gpu": "gpu",
     "reconcile": "reconcile",
+    "project": "project",
+    "user": "project.user",
     "old-names": "old_names",
 }
 
@@ -113,8 +115,7 @@ def _run_on_files(options: argparse.Namespace) -> int:
         )
     except ConfigBroken as error:
         return _report(error, _MISUSED)
-    options.run(options, sources)
-    return _DONE
+    return options.run(options, sources) or _DONE
 
 
 def _report(error: DS01Error, status: int) -> int:

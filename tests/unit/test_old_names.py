@@ -37,6 +37,10 @@ CALL_FORMS = [
     ("container-stats", "container stats"),
     ("container-stop my-thesis", "container stop my-thesis"),
     ("container-cleanup", "container cleanup"),
+    ("user-setup", "user setup"),
+    ("user-setup --guided", "user setup --guided"),
+    ("project-init", "project init"),
+    ("project-init my-thesis --guided", "project init my-thesis --guided"),
     ("mlc-create", "container create"),
     ("mlc-create test pytorch 2.5.1", "container create test pytorch 2.5.1"),
     (
@@ -167,6 +171,14 @@ def test_a_call_that_cannot_be_says_in_a_line_what_it_is_today(call: Call, old: 
     assert today in err
 
 
+@pytest.mark.parametrize("old", ["project-init --bogus", "image-list --bogus", "container-stats a b"])
+def test_what_the_command_of_today_refuses_ends_with_its_name(call: Call, old: str) -> None:
+    name = old.split()[0]
+    status, out, err = call(old)
+    assert (status, out) == (2, "")
+    assert err.splitlines()[-1] == f"ds01: {name} is an old name. Today it is: {OLD_NAMES[name].today}"
+
+
 @pytest.mark.parametrize("name", OLD_NAMES)
 def test_help_says_what_a_name_stands_for(call: Call, name: str) -> None:
     status, out, err = call(f"{name} --help")
@@ -288,8 +300,7 @@ def test_cleanup_forgets_what_is_stopped_and_ours(
 
 def test_each_call_form_is_of_a_name_in_the_table_and_each_name_has_one() -> None:
     forms = (*CALL_FORMS, *CHANGED_FORMS, *REFUSED_FORMS)
-    without = {"container-exit", "user-setup", "project-init"}
-    assert {old.split()[0] for old, *_ in forms} == set(OLD_NAMES) - without
+    assert {old.split()[0] for old, *_ in forms} == set(OLD_NAMES) - {"container-exit"}
 
 
 def test_an_unknown_verb_of_the_patched_tool_is_refused() -> None:

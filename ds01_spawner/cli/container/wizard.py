@@ -13,7 +13,8 @@ from ..questions import Choice, Interview, Text, YesNo
 from . import tutor
 
 PHASES = 3
-_AS_PROFILE = "profile"
+AS_PROFILE = "profile"
+"""The answer that leaves the choice to the profile."""
 _OTHER = "image"
 _SHOWN_VERSIONS = 5
 
@@ -85,18 +86,18 @@ class Wizard:
         """Return the framework, or the image in place of one; nothing where the profile's shall be taken."""
         known = {one["name"]: tuple(one["versions"]) for one in frameworks}
         options = {own: (f"your image {own}", "")} if own else {}
-        options |= {_AS_PROFILE: ("as the profile has it", "")}
+        options |= {AS_PROFILE: ("as the profile has it", "")}
         options |= {name: (name, f"newest: {found[0]}" if found else "") for name, found in known.items()}
         options[_OTHER] = ("an image", "such as one of `ds01 image list`")
         chosen = self._interview.ask(
             Choice(
                 prompt="Which framework?",
                 options=options,
-                default=own or _AS_PROFILE,
+                default=own or AS_PROFILE,
                 explanation=tutor.FRAMEWORK,
             )
         )
-        if chosen == _AS_PROFILE:
+        if chosen == AS_PROFILE:
             return {}
         if chosen == own:
             return {"base_image": own}
@@ -113,12 +114,15 @@ class Wizard:
         """Return the GPU profile; nothing where the profile's shall be taken."""
         if found["gpu_problem"]:
             self._interview.tell(found["gpu_problem"])
-        options = {_AS_PROFILE: ("as the profile has it", ""), NO_GPU: ("no GPU", "starts at once")}
-        options |= {one["profile"]: (one["label"], "") for one in found["slots"]}
-        chosen = self._interview.ask(
-            Choice(prompt="Which GPU?", options=options, default=_AS_PROFILE, explanation=tutor.SLICES)
-        )
-        return {} if chosen == _AS_PROFILE else {"gpu_profile": chosen}
+        chosen = self._interview.ask(make_gpu_choice(found))
+        return {} if chosen == AS_PROFILE else {"gpu_profile": chosen}
+
+
+def make_gpu_choice(found: Mapping[str, Any]) -> Choice:
+    """Return the question for a GPU from what the service offers; its answer is a profile of GPUs."""
+    options = {AS_PROFILE: ("as the profile has it", ""), NO_GPU: ("no GPU", "starts at once")}
+    options |= {one["profile"]: (one["label"], "") for one in found["slots"]}
+    return Choice(prompt="Which GPU?", options=options, default=AS_PROFILE, explanation=tutor.SLICES)
 
 
 def _profile(profiles: list[dict[str, Any]]) -> Choice:

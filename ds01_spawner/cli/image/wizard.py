@@ -157,15 +157,9 @@ class Wizard:
             answer = ask(YesNo(prompt=prompt, default=True, explanation=tutor.BASE_PACKAGES))
             wish = replace(wish, has_base_packages=answer)
         if wish.use_case is None:
-            wish = replace(wish, use_case=ask(self._use_case()))
+            wish = replace(wish, use_case=ask(make_use_case_choice(defaults)))
         if wish.packages is None:
-            more = Items(
-                prompt="Which other Python packages?",
-                example="wandb torch>=2.1",
-                parse=read_packages,
-                explanation=tutor.OWN_PACKAGES,
-            )
-            wish = replace(wish, packages=ask(more))
+            wish = replace(wish, packages=ask(make_packages_question()))
         if wish.requirements is None:
             wish = replace(wish, requirements=ask(_requirements()))
         if wish.system_packages is None:
@@ -177,18 +171,6 @@ class Wizard:
             )
             wish = replace(wish, system_packages=ask(system))
         return wish
-
-    def _use_case(self) -> Choice:
-        use_cases = self._defaults.use_cases
-        return Choice(
-            prompt="What is it for?",
-            options={
-                name: (_USE_CASES.get(name, name), ", ".join(packages))
-                for name, packages in use_cases.items()
-            },
-            default=_USUAL_USE_CASE if _USUAL_USE_CASE in use_cases else NO_USE_CASE,
-            explanation=tutor.USE_CASE,
-        )
 
     def _describe(self, recipe: Recipe) -> list[tuple[str, str]]:
         """Return what would be made, layer by layer."""
@@ -205,6 +187,27 @@ class Wizard:
             ("Files", folder.show_path(folder.find(self._owner, recipe.name))),
         ]
         return [(what, value) for what, value in rows if value]
+
+
+def make_use_case_choice(defaults: Defaults) -> Choice:
+    """Return the question for a use case of the site's."""
+    use_cases = defaults.use_cases
+    return Choice(
+        prompt="What is it for?",
+        options={name: (_USE_CASES.get(name, name), ", ".join(found)) for name, found in use_cases.items()},
+        default=_USUAL_USE_CASE if _USUAL_USE_CASE in use_cases else NO_USE_CASE,
+        explanation=tutor.USE_CASE,
+    )
+
+
+def make_packages_question() -> Items:
+    """Return the question for packages of her own."""
+    return Items(
+        prompt="Which other Python packages?",
+        example="wandb torch>=2.1",
+        parse=read_packages,
+        explanation=tutor.OWN_PACKAGES,
+    )
 
 
 def _version(framework: str, versions: tuple[str, ...]) -> Text[str]:

@@ -43,7 +43,12 @@ def run_old(name: str, arguments: Sequence[str], run: Callable[[Sequence[str]], 
         return _MISUSED
     for note in order.notes:
         print(f"ds01: {note}", file=sys.stderr)
-    return run(order.arguments) if order.arguments else _DONE
+    try:
+        return run(order.arguments) if order.arguments else _DONE
+    except SystemExit as left:
+        if left.code == _MISUSED:
+            print(f"ds01: {name} is an old name. Today it is: {OLD_NAMES[name].today}", file=sys.stderr)
+        raise
 
 
 def add_commands(commands: Commands, files: argparse.ArgumentParser) -> None:

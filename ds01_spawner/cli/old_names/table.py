@@ -100,8 +100,7 @@ def _allocate(arguments: Sequence[str]) -> Order:
     verb = arguments[0] if arguments else ""
     if verb == "allocate":
         raise RequestRefused(
-            "A GPU is leased when its container starts, and not before: ds01 container create NAME --gpu "
-            "PROFILE. What an admin gives for a time, without a container, is another thing."
+            "A GPU is leased when its container starts, not before: ds01 container create NAME --gpu PROFILE."
         )
     if verb not in ("status", "user-status", "release"):
         raise RequestRefused("Say status, user-status USER or release CONTAINER.")
