@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pexpect
 import pytest
 
 from ds01_spawner import mlc
@@ -40,6 +41,7 @@ PROFILES = [
 ]
 USE_CASES = {"cv": ["iniconfig"]}
 SCRIPT = str(Path(sys.executable).with_name("ds01"))
+PLACE_OF_ANSWER = r"(?:\n|\] )> $|\]: $"
 SECONDS = 300
 
 
@@ -211,3 +213,47 @@ def test_5_mlc_open(john: John) -> None:
     assert said.split() == [john.at.name, str(john.uid), str(john.uid), "/workspace"]
     assert (john.at.person.workspace / "from-mlc-open").exists()
     assert len(john.run(f"docker top {tag} -o pid").splitlines()) > 2
+
+
+def test_6_full_workflow(john: John) -> None:
+    command, *arguments = john.at.command("/bin/bash", "-c", "user-setup")
+    wizard = pexpect.spawn(
+        command,
+        arguments,
+        env=john.environment,
+        cwd="/",
+        encoding="utf-8",
+        timeout=SECONDS,
+        dimensions=(50, 120),
+    )
+    for question, answer in (
+        ("project called", "my-thesis"),
+        ("Which framework", "PyTorch"),
+        ("What is it for", "cv"),
+        ("other Python packages", "six"),
+        ("Which GPU", ""),
+        ("Make it now", "y"),
+    ):
+        wizard.expect(question)
+        wizard.expect(PLACE_OF_ANSWER)
+        wizard.sendline(answer)
+    wizard.expect(pexpect.EOF)
+    said = wizard.before
+    wizard.close()
+    assert wizard.exitstatus == 0, said
+    image = mlc.own_image_name("my-thesis", john.at.name)
+    assert image in john.run("docker images")
+    assert "aimehub" in john.run(f"docker history --no-trunc {image}")
+    made = john.inspect("my-thesis")
+    assert made["HostConfig"]["Memory"] == 1024**3
+    (lease,) = john.hub.leases(john.at.person)
+    assert lease.slots
+    admin = {**os.environ, "DS01_CONFIG": str(john.hub.config)}
+    person = [str(john.names / "gpu_allocator.py"), "user-status", john.at.name]
+    asked = subprocess.run(person, capture_output=True, text=True, timeout=60, env=admin)
+    assert "my-thesis" in asked.stdout, asked.stderr
+    assert john.run("container-run my-thesis -- whoami").strip() == john.at.name
+    installed = john.run("container-run my-thesis -- python3 -m pip list")
+    assert {"iniconfig", "six"} <= {line.split()[0] for line in installed.splitlines()}
+    for name in ("README.md", "requirements.txt", "Dockerfile"):
+        assert (john.at.person.workspace / "my-thesis" / name).exists()
