@@ -374,6 +374,11 @@ def test_it_is_stopped_started_opened_and_removed(made: Made) -> None:
     if made.is_ours:
         tools.stop(NAME)
         made.student.wait_gone(NAME)
+        tools.open(NAME, 1)
+        wait_for(lambda: made.student.server(NAME).get("ready"), "opening it started it")
+        assert hub.leases(person) == before
+        tools.stop(NAME)
+        made.student.wait_gone(NAME)
     assert made.images() == [own_image]
     tools.remove(NAME)
     assert (tools.own(), made.images()) == ([], [])

@@ -133,6 +133,7 @@ class ImageCalls(Connection):
 
         Raises:
             ImageFailed: it has ONBUILD instructions: they would run in our build, with the site's secrets.
+            RequestRefused: it has a label whose name breaks AIME's `mlc list`.
         """
         with translated(f"looking into the image {reference}"):
             config = self.client.inspect_image(reference).get("Config") or {}
