@@ -1,7 +1,7 @@
 """The calls of AIME's tools, in their order and read as they read them, on containers of each origin.
 
 Written from what is known of the tools, not with them: versions 1 and 2 ask Docker's own client, as the
-person, and decide by what it prints. docs/ssh-transcript.md shows the tools themselves.
+person, and decide by what it prints. docs/ssh.md shows the tools themselves.
 """
 
 from __future__ import annotations
