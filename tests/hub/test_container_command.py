@@ -16,7 +16,7 @@ from ds01_spawner.model import LeaseState
 from .accounts import AtShell
 from .conftest import OpenHub
 from .hub import ADMIN, Hub
-from .lab import Person
+from .lab import ARCHITECTURE, Person
 from .student import Student
 from .waiting import wait_for
 
@@ -328,3 +328,27 @@ def test_without_the_service_a_login_is_silent_and_all_else_says_so(ada: AtShell
         done = ada.ds01(*arguments, *nowhere)
         assert (done.returncode, done.stdout) == (AWAY, "")
         assert "does not answer on this machine" in done.stderr
+
+
+# a project
+
+
+def test_a_project_of_who_may_not_use_docker_has_no_image_and_a_container_of_the_framework(
+    hub: Hub, ada: AtShell
+) -> None:
+    files = ("--catalog", str(hub.lab.catalog), "--arch", ARCHITECTURE)
+    done = ada.ds01("project", "init", "thesis", "-f", "pytorch", "-t", "cv", "--cpu-only", *files)
+    assert done.returncode == 0, done.stderr
+    assert "no image is built" in done.stderr
+    folder = ada.person.home / "workspace" / "thesis"
+    assert sorted(path.name for path in folder.iterdir()) == ["Dockerfile", "README.md", "requirements.txt"]
+    assert "use-case.txt" in (folder / "Dockerfile").read_text()
+    (shown,) = ada.read("container", "list")["containers"]
+    assert (shown["name"], shown["state"]) == ("thesis", "running")
+    assert shown["framework"].startswith("Pytorch-")
+    assert shown["lease"]["slots"] == []
+    assert ada.do("container", "run", "thesis", "--", "ls", "thesis").split() == [
+        "Dockerfile",
+        "README.md",
+        "requirements.txt",
+    ]
