@@ -29,13 +29,13 @@ _OWN_NAMES = ("ds01", "__main__.py")
 _COMMANDS = {
     "status": "status",
     "container": "container",
+    "project": "project",
+    "user": "project.user",
     "image": "image",
     "catalog": "catalog",
     "limits": "limits",
     "gpu": "gpu",
     "reconcile": "reconcile",
-    "project": "project",
-    "user": "project.user",
     "old-names": "old_names",
 }
 
@@ -144,7 +144,7 @@ def build_parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     files = _files_parser()
     parser = argparse.ArgumentParser(
         prog="ds01",
-        description="Ask what DS01 Spawner offers on this machine, who has it, and look after it.",
+        description="Your containers on this machine; what DS01 Spawner offers, who has it, and look after it.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         parents=[files],
