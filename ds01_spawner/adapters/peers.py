@@ -7,6 +7,7 @@ they mean there; a container that reaches the socket is nobody. Linux only.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import socket
@@ -61,8 +62,10 @@ def _open_process(connection: socket.socket, pid: int) -> int:
     """Return a descriptor of the peer's process; before Linux 6.5, of the one that has its number now."""
     try:
         return connection.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD)
-    except OSError:
-        pass
+    except OSError as exc:
+        # Any other answer is about the peer, which is not to be looked for by its number then.
+        if exc.errno != errno.ENOPROTOOPT:
+            raise AccountRefused(_REFUSED, detail=f"process {pid}: {exc}") from exc
     try:
         return os.pidfd_open(pid)
     except (OSError, ValueError) as exc:

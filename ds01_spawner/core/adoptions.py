@@ -55,7 +55,7 @@ class Adoptions:
             NoContainer: AIME's tools made none of this name for her.
             RequestRefused: it cannot be, and why not.
         """
-        found = self._engine.container(f"{name}._.{account.uid}")
+        found = self._engine.container(f"{name}._.{account.uid}") if mlc.is_name(name) else None
         if found is None or not mlc.is_shown_by_aime(found, account.name, account.uid):
             raise NoContainer(
                 f"There is no container {name[:60]!r} of yours that AIME's tools made. `mlc list` has those."
@@ -106,7 +106,7 @@ class Adoptions:
             NoContainer: none was set aside.
             NameTaken: a container has its name by now.
         """
-        found = self._engine.container(self._aside(account, name))
+        found = self._engine.container(self._aside(account, name)) if mlc.is_name(name) else None
         if found is None or not mlc.is_shown_by_aime(found, account.name, account.uid):
             raise NoContainer(f"No container {name[:60]!r} was set aside.")
         own = f"{name}._.{account.uid}"

@@ -23,6 +23,7 @@ MLC_VERSION = "4"
 WORKSPACE, DATA, MODELS = "/workspace", "/data", "/models"
 HOST_NETWORK = "host"
 
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,200}", re.ASCII)
 _SLUG = re.compile(r"[a-z]([a-z0-9-]{0,28}[a-z0-9])?")
 
 
@@ -45,6 +46,11 @@ def project_name(server: str) -> str:
         return server
     readable = re.sub(r"[^a-z0-9]+", "-", server.lower())[:30].strip("-") or "server"
     return f"{readable}_{hashlib.sha256(server.encode()).hexdigest()[:8]}"
+
+
+def is_name(name: str) -> bool:
+    """Whether Docker can have a container NAME of AIME's tools called so."""
+    return _NAME.fullmatch(name) is not None
 
 
 def is_project_name(name: str) -> bool:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http.client import responses
 from typing import Any, ParamSpec, TypeVar
@@ -30,6 +32,32 @@ T = TypeVar("T")
 _ASKED_AGAIN = "Please try again in a minute, and tell your admin if it stays so."
 
 
+class Turns:
+    """Lets each caller have so many calls run at once; more of hers wait, and nobody else does for that.
+
+    Used by one event loop.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._running: dict[str, asyncio.Semaphore] = {}
+        self._wanted: Counter[str] = Counter()
+
+    @asynccontextmanager
+    async def take(self, caller: Caller | None) -> AsyncIterator[None]:
+        """Wait for one's turn, and have it for the body."""
+        key = "" if caller is None else f"{caller.kind.value} {caller.name}"
+        turn = self._running.setdefault(key, asyncio.Semaphore(self._most))
+        self._wanted[key] += 1
+        try:
+            async with turn:
+                yield
+        finally:
+            self._wanted[key] -= 1
+            if not self._wanted[key]:
+                del self._wanted[key], self._running[key]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rooms:
     """What all handlers share; the desk's calls run in `pool`, those that wait for containers in `ends`.
@@ -43,6 +71,7 @@ class Rooms:
     outlook: Outlook
     pool: Executor
     ends: Executor
+    turns: Turns
 
 
 class Refused(HTTPError):
@@ -121,7 +150,8 @@ class Handler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]
 
     async def _call_in(self, pool: Executor, function: Callable[[], T]) -> T:
         try:
-            return await asyncio.get_running_loop().run_in_executor(pool, function)
+            async with self.rooms.turns.take(self.caller):
+                return await asyncio.get_running_loop().run_in_executor(pool, function)
         except DS01Error as exc:
             raise refuse(exc) from exc
 

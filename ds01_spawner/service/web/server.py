@@ -37,6 +37,7 @@ from .handlers import (
     OneServer,
     Rooms,
     ServerExtension,
+    Turns,
 )
 from .lab import AllGpus, LeaseExtension, LeaseStop, SlotDrain, SlotUndrain
 from .local import LocalServer, listen, make_local_application
@@ -49,8 +50,10 @@ log = logging.getLogger(__name__)
 
 # Each call is a few reads of the ledger.
 _CALLS_AT_ONCE = 4
-# Each waits for a container to end.
-_ENDS_AT_ONCE = 4
+# Each waits for a container, or for the Hub to start one.
+_ENDS_AT_ONCE = 16
+# What one person asks beyond that waits, and keeps nobody else from being answered.
+_TURNS_OF_ONE = 2
 # So long a token that was revoked still counts: not each poll of a page shall ask the Hub.
 _KNOWN_SECONDS = 60
 _BOUNDS: dict[str, Any] = {"max_body_size": 64 * 1024, "body_timeout": 10}
@@ -96,7 +99,13 @@ async def _serve(site: DS01, address: Address | None, stop: threading.Event, hub
     ):
         desk, outlook = Desk(site, hub), Outlook(site)
         at_socket = Rooms(
-            door=SocketDoor(site, hub, pool), hub_auth=None, desk=desk, outlook=outlook, pool=pool, ends=ends
+            door=SocketDoor(site, hub, pool),
+            hub_auth=None,
+            desk=desk,
+            outlook=outlook,
+            pool=pool,
+            ends=ends,
+            turns=Turns(_TURNS_OF_ONE),
         )
         shells = Shells(opening(site))
         application = make_local_application(at_socket, Containers(site, hub), shells)
