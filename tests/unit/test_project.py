@@ -18,6 +18,7 @@ from ds01_spawner.cli.project.plan import (
     needs_framework,
     write_again,
 )
+from ds01_spawner.cli.project.result import describe_result
 from ds01_spawner.cli.project.wizard import read_project_name
 from ds01_spawner.errors import RequestRefused
 
@@ -52,6 +53,23 @@ def test_without_docker_only_the_files_of_the_image_are_written_and_the_containe
     assert made.image == words(f"image create thesis -f Pytorch -t cv -r {REQUIRED} --no-build")
     assert made.container == words("container create thesis Pytorch --gpu 1g.10gb")
     assert not made.has_image
+
+
+@pytest.mark.parametrize(
+    ("found", "can_build", "image", "made"),
+    [
+        (Found(), True, "image", [README, REQUIREMENTS, "recipe", "image", "container"]),
+        (Found(), False, None, [README, REQUIREMENTS, "recipe", "container"]),
+        (Found(files=ALL_FILES, recipe=True), True, "image", ["image", "container"]),
+        (EVERYTHING, True, "image", []),
+    ],
+)
+def test_the_answer_for_scripts_says_what_there_is_and_what_of_it_is_new(
+    found: Found, can_build: bool, image: str | None, made: list[str]
+) -> None:
+    done = plan(WISH, found, can_build=can_build)
+    answer = describe_result("thesis", "image", Path("/w"), Path("/d"), found, done)
+    assert (answer["image"], answer["container"], answer["made"]) == (image, "thesis", made)
 
 
 def test_an_image_that_was_not_built_yet_is_built_from_its_folder() -> None:

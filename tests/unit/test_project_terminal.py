@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -152,6 +154,7 @@ def test_wrong_answers_are_asked_again_and_the_right_ones_count(
     assert ("You (group student): 0 of 2 containers, 0 of 1 GPU slots" in screen) is (command[0] == "user")
     assert "Docker does not answer you here, so no image is built" in " ".join(screen.split())
     assert "The project thesis is ready in ~/workspace/thesis." in screen
+    assert "-- pip install --user -r /workspace/thesis/requirements.txt" in " ".join(screen.split())
     check_project(home, service)
 
 
@@ -194,6 +197,50 @@ def test_with_options_for_everything_nothing_is_asked(start: Start, home: Path, 
     status, screen = finish(wizard)
     assert status == 0, screen
     assert "Phase" not in screen
+    check_project(home, service)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_script_reads_one_object_of_what_there_is_and_what_was_made(
+    home: Path, service: StandIn, command: tuple[str, ...]
+) -> None:
+    asked = [
+        SCRIPT,
+        *command,
+        "thesis",
+        "-f",
+        "pytorch",
+        "-t",
+        "cv",
+        "-p",
+        "wandb",
+        "--gpu",
+        "1g.10gb",
+        "--json",
+    ]
+    files = ["--catalog", CATALOG, "--arch", "CUDA_ADA", "--socket", service.path]
+    nowhere = {"HOME": str(home), "DOCKER_HOST": f"unix://{home}.none"}
+    answers = []
+    for _ in range(2):
+        done = subprocess.run(
+            [*asked, *files],
+            env={**os.environ, **nowhere},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=True,
+        )
+        answers.append((json.loads(done.stdout), "pip install" in done.stderr))
+    there = {
+        "name": "thesis",
+        "folder": str(home / "workspace" / "thesis"),
+        "recipe": str(home / "dockerfiles" / "thesis"),
+        "image": None,
+        "container": "thesis",
+    }
+    made = ["README.md", "requirements.txt", "recipe", "container"]
+    assert answers == [({**there, "made": made}, True), ({**there, "made": []}, False)]
     check_project(home, service)
 
 

@@ -20,6 +20,13 @@ kept: after a failure, the same command goes on.
 
 PKGS are names with blanks between: -p "wandb torch>=2.1". They go into a new
 requirements.txt.
+
+With --json, an object:
+  name, folder, recipe  strings; the latter two are the paths of ~/workspace/NAME and
+                        ~/dockerfiles/NAME
+  image, container      strings, null for what there is not
+  made                  list of what was not there before: README.md,
+                        requirements.txt, recipe, image, container
 """
 
 
@@ -83,5 +90,6 @@ def add_options(
     parser.add_argument("--no-container", action="store_true", help="make no container")
     parser.add_argument("--arch", metavar="ARCH", default="", help="as for `ds01 catalog resolve`")
     parser.add_argument("--guided", action="store_true", help="ask everything, with explanations")
+    parser.add_argument("--json", action="store_true", help="for scripts")
     add_socket(parser)
     parser.set_defaults(run=run, parser=parser)

@@ -30,8 +30,10 @@ from ..leaving import Abandoned, leaving
 from ..questions import Interview, open_terminal
 from ..service import find_socket
 from ..sources import Sources
+from ..tables import print_json
 from . import workspace
 from .plan import REQUIREMENTS, Found, Plan, Wish, make_plan, needs_framework, write_again
+from .result import answering, describe_result, print_result, tell_packages
 from .wizard import Wizard, read_project_name
 
 if TYPE_CHECKING:
@@ -242,11 +244,12 @@ def _make(desk: _Desk, wish: Wish, found: Found, plan: Plan) -> int:
     folder, recipe = _find_folder(wish), image_folder.find(desk.owner, wish.name)
     socket = ("--socket", find_socket(desk.options))
     try:
-        workspace.write_files(folder, plan.files, wish.packages or ())
-        status = main(plan.image) if plan.image else 0
-        workspace.link_dockerfile(folder, recipe)
-        if status == 0 and plan.container:
-            status = main((*plan.container, *socket))
+        with answering(as_json=desk.options.json):
+            workspace.write_files(folder, plan.files, wish.packages or ())
+            status = main(plan.image) if plan.image else 0
+            workspace.link_dockerfile(folder, recipe)
+            if status == 0 and plan.container:
+                status = main((*plan.container, *socket))
     except DS01Error:
         _tell_rest(wish, folder, recipe)
         raise
@@ -256,7 +259,12 @@ def _make(desk: _Desk, wish: Wish, found: Found, plan: Plan) -> int:
     if status:
         _tell_rest(wish, folder, recipe)
         return status
-    _print_result(desk, wish, found, plan)
+    image = desk.owner.image(wish.name)
+    tell_packages(wish.name, plan)
+    if desk.options.json:
+        print_json(describe_result(wish.name, image, folder, recipe, found, plan))
+    else:
+        print_result(wish.name, image, folder, found, plan)
     return 0
 
 
@@ -264,12 +272,3 @@ def _tell_rest(wish: Wish, folder: Path, recipe: Path) -> None:
     there = [image_folder.show_path(path) for path in (folder, recipe) if path.is_dir()]
     made = f"So far there is {' and '.join(there)}. " if there else ""
     say(f"{made}This goes on from there: {write_again(wish)}")
-
-
-def _print_result(desk: _Desk, wish: Wish, found: Found, plan: Plan) -> None:
-    assert wish.name is not None
-    print(f"The project {wish.name} is ready in {image_folder.show_path(_find_folder(wish))}.")
-    if plan.has_image:
-        print(f"  Image      {desk.owner.image(wish.name)}")
-    if found.container or plan.container:
-        print(f"  Container  ds01 container run {wish.name}, and there: cd /workspace/{wish.name}")

@@ -33,6 +33,7 @@ def setup_user(options: argparse.Namespace, sources: Sources) -> int:
     from ..questions import open_terminal
     from . import tutor, workspace
     from .init import init_project
+    from .result import answering
 
     interview = open_terminal(guided=options.guided)
     interview.begin("Welcome to DS01", tutor.WELCOME)
@@ -40,7 +41,8 @@ def setup_user(options: argparse.Namespace, sources: Sources) -> int:
     place = workspace.find_workspace()
     there = "is there" if place.is_dir() else "is made with your first project"
     interview.tell(f"You are {find_owner().login}. {show_path(place)} {there}.")
-    status = main(("status", "--all", "--socket", find_socket(options)))
+    with answering(as_json=options.json):
+        status = main(("status", "--all", "--socket", find_socket(options)))
     if status and not (status == _AWAY and options.no_container):
         return status
     return init_project(options, sources)
