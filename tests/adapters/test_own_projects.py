@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import ssl
 import subprocess
@@ -92,9 +93,12 @@ def test_a_build_that_fails_is_gone_on_with_and_what_is_there_is_kept(desk: Desk
     assert (folder / "Dockerfile").readlink() == recipe / "Dockerfile"
 
     (recipe / "requirements.txt").write_text("six\n")
-    built = desk.begin()
+    built = desk.begin("--json")
     assert built.returncode == 0, built.stderr
     (image,) = desk.images
+    answer = json.loads(built.stdout)
+    assert (answer["image"], answer["container"]) == (image.removesuffix(":latest"), None)
+    assert answer["made"] == ["image"]
     command = ["python3", "-c", "import six; print('six')"]
     printed = desk.engine.containers.run(image, command, remove=True)
     assert printed.decode().strip().endswith("six")
