@@ -12,8 +12,23 @@ import sys
 LIBRARY = "/opt/ds01/lib"
 
 
+def keep_company() -> None:
+    """Leave a process beside the server that does nothing, and ends with it.
+
+    `mlc-open` of AIME's version 1 stops a container in which it counts only two processes when one leaves its
+    shell, and an init and an idle server are two.
+    """
+    end, kept_open = os.pipe()
+    if os.fork() == 0:
+        os.close(kept_open)
+        os.read(end, 1)
+        os._exit(0)
+    os.close(end)
+
+
 def main() -> None:
     """Check each mount of /opt/ds01/mounts (`DEVICE INODE TARGET` a line), then become the server."""
+    keep_company()
     with open("/opt/ds01/mounts", encoding="utf-8") as file:
         mounts = [line.rstrip("\n").split(" ", 2) for line in file]
     for device, inode, target in mounts:

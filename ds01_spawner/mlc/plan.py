@@ -158,7 +158,8 @@ def create_kwargs(plan: ContainerPlan) -> dict[str, object]:
 
 def _host_config(plan: ContainerPlan) -> dict[str, object]:
     config: dict[str, object] = {
-        # `mlc-open` stops a container that has only two lines in `docker top` when one leaves its shell.
+        # AIME's `open` stops a container with few lines in `docker top` when one leaves its shell: version 2
+        # one with two. Version 1 one with three, so templates/start.py adds a process.
         "init": True,
         "auto_remove": False,
         # What a student prints is on the host's disk, and no limit of hers counts it.
