@@ -389,6 +389,18 @@ def test_it_is_stopped_started_opened_and_removed(made: Made) -> None:
         assert not ledger.view(person.name).taken & {slot for lease in before for slot in lease.slots}
 
 
+def test_a_restart_leaves_her_server_and_its_lease_as_they_were(ours: Made) -> None:
+    hub, tools, student, person = ours.hub, ours.tools, ours.student, ours.tools.shell.person
+    before, lease = hub.container(person, NAME), hub.leases(person)
+    tools.read("container", "restart", tools.tag(NAME))
+    wait_for(lambda: student.page(f"/user/{person.name}/{NAME}/api").status_code == 200, "it answers again")
+    assert student.run("print('serves')", NAME) == "serves\n"
+    after = hub.container(person, NAME)
+    assert after["Id"] == before["Id"]
+    assert after["State"]["StartedAt"] != before["State"]["StartedAt"]
+    assert hub.leases(person) == lease
+
+
 @pytest.mark.parametrize("maker", OURS)
 def test_where_nothing_is_held_a_stop_gives_all_back(hub: Hub, odd_base: str, maker: str) -> None:
     with made_by(maker, hub, odd_base, hold="0h") as made:
