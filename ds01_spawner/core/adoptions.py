@@ -76,12 +76,17 @@ class Adoptions:
     def begin(self, account: Account, name: str) -> str:
         """Make an image of a container's files, set the container aside, and return the image's name.
 
+        What was begun before, and left, goes on.
+
         Raises:
-            NameTaken: an image of the name is there that she did not make here, or one was set aside before.
+            NoContainer, RequestRefused: as `find` says.
+            NameTaken: an image of the name is there already, or a container that was set aside.
         """
-        found = self.find(account, name)
         image = mlc.own_image_name(name, account.name)
         aside = self._aside(account, name)
+        if self._was_left(account, name):
+            return image
+        found = self.find(account, name)
         if self._engine.container(aside) is not None:
             raise mlc.refuse_name(aside, detail="a container was set aside under it before")
         if self._engine.image(image) is not None:
@@ -98,6 +103,20 @@ class Adoptions:
         self._engine.commit(found.id, image, labels=dict(labels))
         self._engine.rename(found.id, aside)
         return image
+
+    def _was_left(self, account: Account, name: str) -> bool:
+        """Whether a container was set aside, its image is there, and nothing has its name."""
+        if not mlc.is_project_name(name) or self._engine.container(f"{name}._.{account.uid}") is not None:
+            return False
+        aside = self._engine.container(self._aside(account, name))
+        image = self._engine.image(mlc.own_image_name(name, account.name))
+        made_by = (account.name, str(account.uid))
+        return (
+            aside is not None
+            and mlc.is_shown_by_aime(aside, account.name, account.uid)
+            and image is not None
+            and (image.labels.get(mlc.MAINTAINER_LABEL), image.labels.get(mlc.MAINTAINER_ID_LABEL)) == made_by
+        )
 
     def give_back(self, account: Account, name: str) -> None:
         """Give a container that was set aside its name back, and take its image away.

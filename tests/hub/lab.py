@@ -7,6 +7,7 @@ several Hubs can share one Docker Engine.
 
 from __future__ import annotations
 
+import grp
 import itertools
 import json
 import os
@@ -177,13 +178,17 @@ class Lab:
         person = self.enrol(name)
         command = ["useradd", "--uid", str(person.uid), "--user-group", "--no-create-home"]
         command += ["--home-dir", str(person.home), "--shell", "/bin/bash"]
-        for group in groups:
-            subprocess.run(["groupadd", "--force", group], check=True)
+        known = {group.gr_name for group in grp.getgrall()}
+        added = [group for group in groups if group not in known]
+        for group in added:
+            subprocess.run(["groupadd", group], check=True)
         subprocess.run([*command, "--groups", ",".join(groups), name], check=True)
         try:
             yield person
         finally:
             subprocess.run(["userdel", name], check=True)
+            for group in added:
+                subprocess.run(["groupdel", group], check=True)
 
     def set_limits(self, person: Person, **limits: object) -> None:
         """Give one person limits of her own, on top of the defaults; other people's stay as they are."""

@@ -287,6 +287,19 @@ def test_an_adopted_container_is_a_server_with_its_files(hub: Hub) -> None:
             hub.docker.remove_image(mlc.own_image_name("old", eve.name), force=True)
 
 
+def test_an_adoption_that_was_left_goes_on(hub: Hub) -> None:
+    with somebody(hub, "docker") as (eve, student), made_by_aime(hub, eve.person, "old"):
+        ((status, _),) = eve.ask([("POST", "/api/containers/old/adopt", {}, None)])
+        assert status == 200
+        assert student.server("old") == {}
+        try:
+            eve.do("container", "adopt", "old", "--yes")
+            assert eve.do("container", "run", "old", "--", "cat", "/opt/mine") == "kept\n"
+        finally:
+            eve.do("container", "remove", "old", "--yes")
+            hub.docker.remove_image(mlc.own_image_name("old", eve.name), force=True)
+
+
 def test_one_that_cannot_be_adopted_stays_what_it_is_and_she_reads_why(hub: Hub) -> None:
     with somebody(hub, "docker") as (eve, _), made_by_aime(hub, eve.person, "old") as made:
         done = eve.ds01("container", "adopt", "old", "--yes", "--profile", "catalog")

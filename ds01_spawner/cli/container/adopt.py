@@ -8,11 +8,15 @@ from contextlib import suppress
 
 from ...adapters.local_service import LocalService, name_path
 from ...errors import DS01Error, NoContainer, RequestRefused
+from ..leaving import Abandoned
 from ..questions import YesNo, open_terminal
 from ..service import make_query, open_service
 from ..tables import print_json
 from .create import check
 from .starting import start
+
+# Of a container that has grown large.
+_IMAGE_SECONDS = 3600.0
 
 
 def adopt_container(options: argparse.Namespace) -> None:
@@ -30,7 +34,7 @@ def adopt_container(options: argparse.Namespace) -> None:
         if not open_terminal().ask(YesNo(prompt=prompt, default=False)):
             print("ds01: Nothing was changed.", file=sys.stderr)
             return
-    image = service.post(name_path(name, "adopt"), query)["image"]
+    image = _begin(service, name, query)
     try:
         start(service, name, query, {**wanted, "base_image": image}, quiet=options.json)
     except DS01Error:
@@ -43,6 +47,19 @@ def adopt_container(options: argparse.Namespace) -> None:
             f"{name} runs as a server of the Hub, in the browser and here: ds01 container run {name}. The "
             f"old one stays, stopped, as {name}-aime; once you need it no more: mlc-remove {name}-aime"
         )
+
+
+def _begin(service: LocalService, name: str, query: dict[str, str]) -> str:
+    """Have the image made; returns its name."""
+    print(f"ds01: An image is made of {name}'s files, which may take some minutes.", file=sys.stderr)
+    patient = LocalService(service.path, seconds=_IMAGE_SECONDS)
+    try:
+        return str(patient.post(name_path(name, "adopt"), query)["image"])
+    except KeyboardInterrupt as exc:
+        raise Abandoned(
+            f"The image is made all the same, and {name} is set aside as {name}-aime then. The same command "
+            "goes on from there."
+        ) from exc
 
 
 def _give_back(service: LocalService, name: str, query: dict[str, str]) -> None:
