@@ -13,6 +13,7 @@ from .. import catalog
 from ..adapters.site_files import read_catalog
 from ..errors import CatalogBroken
 from ..model import CatalogEntry
+from .parsing import add_parser
 from .sources import Sources, find_architecture
 from .tables import align, print_json
 
@@ -57,15 +58,7 @@ def add_commands(commands: Commands, files: argparse.ArgumentParser) -> None:
 def _add(
     subcommands: Commands, files: argparse.ArgumentParser, verb: str, about: str, epilog: str
 ) -> argparse.ArgumentParser:
-    parser = subcommands.add_parser(
-        verb,
-        help=about,
-        description=about.capitalize() + ".",
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        parents=[files],
-        allow_abbrev=False,
-    )
+    parser = add_parser(subcommands, files, verb, about, epilog)
     parser.add_argument(
         "--arch",
         metavar="ARCH",

@@ -14,6 +14,7 @@ from ..adapters.site_files import LIMITS_PATHS, read_limits
 from ..errors import LimitsBroken
 from ..model import UNLIMITED, Limits, Resources
 from ..sizes import format_bytes
+from .parsing import add_parser
 from .sources import Sources
 from .tables import align, print_json, show
 
@@ -43,14 +44,13 @@ With --unused --json, a list of strings.
 
 def add_commands(commands: Commands, files: argparse.ArgumentParser) -> None:
     """Add `limits`; `files` are the options that every command has."""
-    parser = commands.add_parser(
+    parser = add_parser(
+        commands,
+        files,
         "limits",
-        help="limits: what a user may have",
+        "limits: what a user may have",
+        _EPILOG,
         description="Print what a user may have.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        parents=[files],
-        allow_abbrev=False,
     )
     parser.add_argument("user", metavar="USER", nargs="?", default="", help="the login name")
     parser.add_argument(

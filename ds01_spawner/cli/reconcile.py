@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import InventoryUnavailable
 from ..model import Lease, QueueEntry, Slot
+from .parsing import add_parser
 from .sources import Sources, open_core
 from .tables import print_json, show
 from .times import write_time
@@ -60,14 +61,13 @@ class _Step:
 
 def add_commands(commands: Commands, files: argparse.ArgumentParser) -> None:
     """Add `reconcile`; `files` are the options that every command has."""
-    parser = commands.add_parser(
+    parser = add_parser(
+        commands,
+        files,
         "reconcile",
-        help="repairs: make ledger, Docker and GPUs agree now",
+        "repairs: make ledger, Docker and GPUs agree now",
+        _EPILOG,
         description="Make ledger, Docker and GPUs agree now, as the service does all the time.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        parents=[files],
-        allow_abbrev=False,
     )
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, and change nothing")
     parser.add_argument("--json", action="store_true", help="for scripts")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..adapters.local_service import LocalService
 from ..errors import ServiceUnavailable
+from .parsing import add_parser
 from .service import add_socket, add_user, find_socket, make_query
 
 if TYPE_CHECKING:
@@ -37,15 +38,7 @@ and with --all also:
 def add_commands(commands: Commands, files: argparse.ArgumentParser) -> None:
     """Add `status`."""
     about = "your servers, how long they have, and with --all what is free"
-    parser = commands.add_parser(
-        "status",
-        help=about,
-        description=f"{about.capitalize()}.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        parents=[files],
-        allow_abbrev=False,
-    )
+    parser = add_parser(commands, files, "status", about, _EPILOG)
     parser.add_argument(
         "--all", action="store_true", help="also your limits and what is free; says what fails"
     )

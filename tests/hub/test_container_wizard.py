@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 
 import pexpect
 import pytest
 
+from ..interviews import COLOUR, PLACE_OF_ANSWER, STYLE, answer, finish, terminals
 from .accounts import AtShell
 from .conftest import OpenHub
 from .hub import Hub
@@ -17,7 +17,6 @@ PROFILES = [
     {"display_name": "Any", "slug": "any", "default": True},
     {"display_name": "Own base", "slug": "own", "spawner_override": {"allow_custom_base_image": True}},
 ]
-PLACE_OF_ANSWER = r"(?:\n|\] )> $|\]: $"
 ANSWERS = ("thesis", "", "Pytorch", "2.8.0", "none")
 # Each question is first answered wrongly.
 WITH_MISTAKES = (
@@ -33,8 +32,6 @@ WITH_MISTAKES = (
     "a whole rack",
     "1g.10gb",
 )
-COLOUR = re.compile(r"\x1b\[(?:\d+;)*3[0-7]m")
-STYLE = re.compile(r"\x1b\[[\d;?]*[a-zA-Z]")
 SECONDS = 120
 
 Start = Callable[..., "pexpect.spawn[str]"]
@@ -62,50 +59,15 @@ def student(hub: Hub) -> Iterator[Student]:
 def start(hub: Hub, student: Student) -> Iterator[Start]:
     """A function that starts the wizard at a terminal of so many columns."""
     ada = AtShell(hub=hub, person=student.person)
-    started: list[pexpect.spawn[str]] = []
+    with terminals(seconds=SECONDS) as opened:
 
-    def begin(*options: str, columns: int = 100, **environment: str) -> pexpect.spawn[str]:
-        command, *arguments = ada.ds01_command("container", "create", *options)
-        wizard = pexpect.spawn(
-            command,
-            arguments,
-            env={**ada.environment, "TERM": "xterm", **environment},
-            cwd="/",
-            dimensions=(24, columns),
-            encoding="utf-8",
-            timeout=SECONDS,
-        )
-        wizard.delaybeforesend = None
-        wizard.logfile_read = Screen()
-        started.append(wizard)
-        return wizard
+        def begin(*options: str, columns: int = 100, **environment: str) -> pexpect.spawn[str]:
+            command = ada.ds01_command("container", "create", *options)
+            return opened.open(
+                command, {**ada.environment, "TERM": "xterm", **environment}, columns=columns, cwd="/"
+            )
 
-    yield begin
-    for wizard in started:
-        wizard.close(force=True)
-
-
-class Screen(list[str]):
-    """Keeps what was shown."""
-
-    def write(self, text: str) -> None:
-        self.append(text)
-
-    def flush(self) -> None:
-        pass
-
-
-def answer(wizard: pexpect.spawn[str], *answers: str) -> None:
-    for line in answers:
-        wizard.expect(PLACE_OF_ANSWER)
-        wizard.sendline(line)
-
-
-def finish(wizard: pexpect.spawn[str]) -> tuple[int | None, str]:
-    """Return the exit status and all that was shown."""
-    wizard.expect(pexpect.EOF)
-    wizard.close()
-    return wizard.exitstatus, "".join(wizard.logfile_read)
+        yield begin
 
 
 @pytest.mark.parametrize("guided", [(), ("--guided",)])

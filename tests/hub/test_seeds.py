@@ -24,6 +24,7 @@ from ds01_spawner import mlc
 from ds01_spawner.catalog import parse_catalog, resolve
 from ds01_spawner.model import LeaseState
 
+from ..interviews import PLACE_OF_ANSWER
 from .accounts import AtShell
 from .conftest import OpenHub, tagged
 from .hub import Hub
@@ -41,7 +42,6 @@ PROFILES = [
 ]
 USE_CASES = {"cv": ["iniconfig"]}
 SCRIPT = str(Path(sys.executable).with_name("ds01"))
-PLACE_OF_ANSWER = r"(?:\n|\] )> $|\]: $"
 SECONDS = 300
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,12 +10,11 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from tests.conftest import heed_interrupt
+from tests.interviews import COLOUR, PLACE_OF_ANSWER, STYLE, answer, finish, terminals
 from tests.unit.shell import ROOT
 
 SCRIPT = str(Path(sys.executable).with_name("ds01"))
 CATALOG = str(ROOT / "tests" / "data" / "ml_images.v2.repo")
-PLACE_OF_ANSWER = r"(?:\n|\] )> $|\]: $"
 ANSWERS = ("thesis", "", "", "", "cv", "wandb", "", "ffmpeg")
 # Each question is first answered wrongly, where it has wrong answers.
 WITH_MISTAKES = (
@@ -37,8 +35,6 @@ WITH_MISTAKES = (
     "a;b",
     "",
 )
-COLOUR = re.compile(r"\x1b\[(?:\d+;)*3[0-7]m")
-STYLE = re.compile(r"\x1b\[[\d;]*m")
 SECONDS = 60
 
 Start = Callable[..., "pexpect.spawn[str]"]
@@ -47,53 +43,20 @@ Start = Callable[..., "pexpect.spawn[str]"]
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
     """A function that starts the wizard at a terminal of so many columns."""
-    started: list[pexpect.spawn[str]] = []
+    with terminals(seconds=SECONDS) as opened:
 
-    def begin(*options: str, columns: int = 100, **environment: str) -> pexpect.spawn[str]:
-        arguments = ["image", "create", "--no-build", "--catalog", CATALOG, "--arch", "CUDA_ADA", *options]
-        unset = {"NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "DS01_CONFIG"}
-        kept = {name: value for name, value in os.environ.items() if name not in unset}
-        nowhere = {"HOME": str(tmp_path), "DOCKER_HOST": f"unix://{tmp_path}/none.sock", "TERM": "xterm"}
-        wizard = pexpect.spawn(
-            SCRIPT,
-            arguments,
-            env={**kept, **nowhere, **environment},
-            dimensions=(24, columns),
-            encoding="utf-8",
-            timeout=SECONDS,
-            preexec_fn=heed_interrupt,
-        )
-        wizard.delaybeforesend = None
-        wizard.logfile_read = Screen()
-        started.append(wizard)
-        return wizard
+        def begin(*options: str, columns: int = 100, **environment: str) -> pexpect.spawn[str]:
+            fixed = ["--no-build", "--catalog", CATALOG, "--arch", "CUDA_ADA"]
+            unset = {"NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "DS01_CONFIG"}
+            kept = {name: value for name, value in os.environ.items() if name not in unset}
+            nowhere = {"HOME": str(tmp_path), "DOCKER_HOST": f"unix://{tmp_path}/none.sock", "TERM": "xterm"}
+            return opened.open(
+                [SCRIPT, "image", "create", *fixed, *options],
+                {**kept, **nowhere, **environment},
+                columns=columns,
+            )
 
-    yield begin
-    for wizard in started:
-        wizard.close(force=True)
-
-
-class Screen(list[str]):
-    """Keeps what was shown."""
-
-    def write(self, text: str) -> None:
-        self.append(text)
-
-    def flush(self) -> None:
-        pass
-
-
-def answer(wizard: pexpect.spawn[str], *answers: str) -> None:
-    for line in answers:
-        wizard.expect(PLACE_OF_ANSWER)
-        wizard.sendline(line)
-
-
-def finish(wizard: pexpect.spawn[str]) -> tuple[int | None, str]:
-    """Return the exit status and all that was shown."""
-    wizard.expect(pexpect.EOF)
-    wizard.close()
-    return wizard.exitstatus, "".join(wizard.logfile_read)
+        yield begin
 
 
 @pytest.mark.parametrize("guided", [(), ("--guided",)])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,35 +12,22 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from tests.conftest import heed_interrupt
+from tests.interviews import COLOUR, PLACE_OF_ANSWER, STYLE, answer, finish, terminals
 from tests.unit.service_stand_in import StandIn, stand_in
 from tests.unit.shell import ROOT
 
 SCRIPT = str(Path(sys.executable).with_name("ds01"))
 CATALOG = str(ROOT / "tests" / "data" / "ml_images.v2.repo")
-PLACE_OF_ANSWER = r"(?:\n|\] )> $|\]: $"
 COMMANDS = [("project", "init"), ("user", "setup")]
 # Name, framework, use case, packages, GPU, whether to make it.
 ANSWERS = ("thesis", "", "cv", "wandb", "1g.10gb", "")
 # Each question is first answered wrongly.
 WITH_MISTAKES = ("a/b", "", "thesis", "9", "", "x", "cv", "-e x", "wandb", "8", "1g.10gb", "maybe", "")
-COLOUR = re.compile(r"\x1b\[(?:\d+;)*3[0-7]m")
-STYLE = re.compile(r"\x1b\[[\d;?]*[a-zA-Z]")
 OTHER_LINES = ("ds01: ", "You (group")
 SECONDS = 60
 RUNNING = {"name": "thesis", "state": "running"}
 
 Start = Callable[..., "pexpect.spawn[str]"]
-
-
-class Screen(list[str]):
-    """Keeps what was shown."""
-
-    def write(self, text: str) -> None:
-        self.append(text)
-
-    def flush(self) -> None:
-        pass
 
 
 @pytest.fixture
@@ -83,43 +69,16 @@ def service(tmp_path: Path) -> Iterator[StandIn]:
 @pytest.fixture
 def start(home: Path, service: StandIn) -> Iterator[Start]:
     """A function that starts a command at a terminal of so many columns, for who has no Docker."""
-    started: list[pexpect.spawn[str]] = []
+    with terminals(seconds=SECONDS) as opened:
 
-    def begin(*words: str, columns: int = 100, **environment: str) -> pexpect.spawn[str]:
-        files = ["--catalog", CATALOG, "--arch", "CUDA_ADA", "--socket", service.path]
-        unset = {"NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "DS01_CONFIG", "DS01_SOCKET"}
-        kept = {name: value for name, value in os.environ.items() if name not in unset}
-        nowhere = {"HOME": str(home), "DOCKER_HOST": f"unix://{home}.none", "TERM": "xterm"}
-        wizard = pexpect.spawn(
-            SCRIPT,
-            [*words, *files],
-            env={**kept, **nowhere, **environment},
-            dimensions=(24, columns),
-            encoding="utf-8",
-            timeout=SECONDS,
-            preexec_fn=heed_interrupt,
-        )
-        wizard.delaybeforesend = None
-        wizard.logfile_read = Screen()
-        started.append(wizard)
-        return wizard
+        def begin(*words: str, columns: int = 100, **environment: str) -> pexpect.spawn[str]:
+            files = ["--catalog", CATALOG, "--arch", "CUDA_ADA", "--socket", service.path]
+            unset = {"NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "DS01_CONFIG", "DS01_SOCKET"}
+            kept = {name: value for name, value in os.environ.items() if name not in unset}
+            nowhere = {"HOME": str(home), "DOCKER_HOST": f"unix://{home}.none", "TERM": "xterm"}
+            return opened.open([SCRIPT, *words, *files], {**kept, **nowhere, **environment}, columns=columns)
 
-    yield begin
-    for wizard in started:
-        wizard.close(force=True)
-
-
-def answer(wizard: pexpect.spawn[str], *answers: str) -> None:
-    for line in answers:
-        wizard.expect(PLACE_OF_ANSWER)
-        wizard.sendline(line)
-
-
-def finish(wizard: pexpect.spawn[str]) -> tuple[int | None, str]:
-    """Return the exit status and all that was shown."""
-    wizard.expect(pexpect.EOF)
-    wizard.close()
-    return wizard.exitstatus, "".join(wizard.logfile_read)
+        yield begin
 
 
 def list_all(home: Path) -> list[str]:

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from ..parsing import add_parser
 from ..service import add_socket, add_user
 from .adopt import adopt_container
 from .create import create_container
@@ -151,15 +152,7 @@ def _add(
     about: str,
     epilog: str,
 ) -> argparse.ArgumentParser:
-    parser = subcommands.add_parser(
-        verb,
-        help=about,
-        description=f"{about.capitalize()}.",
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        parents=[files],
-        allow_abbrev=False,
-    )
+    parser = add_parser(subcommands, files, verb, about, epilog)
     if verb != "run":
         parser.add_argument("--json", action="store_true", help="for scripts")
         add_user(parser)

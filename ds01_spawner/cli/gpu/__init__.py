@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ...model import FULL_GPU, MOST_GPUS, NO_GPU
+from ..parsing import add_parser
 from ..sources import Sources
 from ..times import make_reader, parse_since, parse_until
 from .changes import allocate, drain, release, undrain
@@ -136,15 +137,7 @@ def add_commands(commands: Commands, files: argparse.ArgumentParser) -> None:
 def _add(
     subcommands: Commands, files: argparse.ArgumentParser, verb: str, run: Run, about: str, epilog: str
 ) -> argparse.ArgumentParser:
-    parser = subcommands.add_parser(
-        verb,
-        help=about,
-        description=about.capitalize() + ".",
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        parents=[files],
-        allow_abbrev=False,
-    )
+    parser = add_parser(subcommands, files, verb, about, epilog)
     parser.add_argument("--json", action="store_true", help="for scripts")
     parser.set_defaults(run=run, needs_hub=True)
     return parser

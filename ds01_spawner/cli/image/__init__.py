@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from ..parsing import add_parser
 from ..sources import Sources
 from .admin import LIST_ALL, add_verbs
 from .create import create_image
@@ -170,15 +171,7 @@ def _add_secrets(parser: argparse.ArgumentParser) -> None:
 def _add(
     subcommands: Commands, files: argparse.ArgumentParser, verb: str, run: Run, about: str, epilog: str
 ) -> argparse.ArgumentParser:
-    parser = subcommands.add_parser(
-        verb,
-        help=about,
-        description=about.capitalize() + ".",
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        parents=[files],
-        allow_abbrev=False,
-    )
+    parser = add_parser(subcommands, files, verb, about, epilog)
     parser.add_argument("--json", action="store_true", help="for scripts")
     parser.set_defaults(run=run)
     return parser

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import RequestRefused
+from ..parsing import add_parser
 from ..tables import print_json, print_table
 from .links import find_program, is_ours, make_link, remove_link, sort_places
 from .table import OLD_NAMES, asks_help, describe, translate
@@ -105,15 +106,7 @@ def _add(
     about: str,
     epilog: str,
 ) -> argparse.ArgumentParser:
-    parser = subcommands.add_parser(
-        verb,
-        help=about,
-        description=f"{about.capitalize()}.",
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        parents=[files],
-        allow_abbrev=False,
-    )
+    parser = add_parser(subcommands, files, verb, about, epilog)
     # It reads none of the site's files.
     parser.set_defaults(run=run, asks_service=True)
     return parser

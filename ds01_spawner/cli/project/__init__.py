@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from ..parsing import add_parser
 from ..service import add_socket
 from ..sources import Sources
 
@@ -35,7 +36,7 @@ def add_commands(commands: Commands, files: argparse.ArgumentParser) -> None:
     about = "projects: folder, image and container in one go"
     verbs = commands.add_parser("project", help=about, description=f"{about.capitalize()}.", parents=[files])
     subcommands = verbs.add_subparsers(metavar="VERB", required=True)
-    add_options(subcommands.add_parser, "init", files, "begin a project, or go on with one", _init_project)
+    add_options(subcommands, files, "init", "begin a project, or go on with one", _init_project)
 
 
 def _init_project(options: argparse.Namespace, sources: Sources) -> int:
@@ -45,22 +46,14 @@ def _init_project(options: argparse.Namespace, sources: Sources) -> int:
 
 
 def add_options(
-    add_parser: Callable[..., argparse.ArgumentParser],
-    verb: str,
+    subcommands: Commands,
     files: argparse.ArgumentParser,
+    verb: str,
     about: str,
     run: Callable[[argparse.Namespace, Sources], Any],
 ) -> None:
     """Add a verb that begins a project, with all that can be said about one."""
-    parser = add_parser(
-        verb,
-        help=about,
-        description=f"{about.capitalize()}.",
-        epilog=_INIT,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        parents=[files],
-        allow_abbrev=False,
-    )
+    parser = add_parser(subcommands, files, verb, about, _INIT)
     parser.add_argument("name", metavar="NAME", nargs="?", default="", help="such as my-thesis")
     parser.add_argument(
         "-f", "--framework", metavar="FRAMEWORK", default="", help="as `ds01 catalog list` has it"

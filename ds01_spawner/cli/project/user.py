@@ -21,7 +21,7 @@ def add_commands(commands: Commands, files: argparse.ArgumentParser) -> None:
     verbs = commands.add_parser("user", help=about, description=f"{about.capitalize()}.", parents=[files])
     subcommands = verbs.add_subparsers(metavar="VERB", required=True)
     about = "look at your account and your limits, then begin a project"
-    add_options(subcommands.add_parser, "setup", files, about, setup_user)
+    add_options(subcommands, files, "setup", about, setup_user)
 
 
 def setup_user(options: argparse.Namespace, sources: Sources) -> int:
